@@ -105,3 +105,25 @@ def test_trades_and_gaps_are_those_of_the_messages(
     again = [each for chunk in chunks(tape, chance) for each in cut.take(chunk)] + cut.rest()
     assert [each for each in again if isinstance(each, Trade)] == [each for _, _, trades in tape for each in trades]
     assert [each for each in again if isinstance(each, Gap)] == [each.as_gap for each in missing]
+
+
+@given(st.randoms(use_true_random=False))
+def test_added_trades_are_messages_of_one_time_with_gaps_between_them(chance: random.Random) -> None:
+    """Those of a whole day have one receipt, and no sequence."""
+    live, *added = [
+        Trade(id=str(number), timestamp=time, side=None, price=1.0, amount=1.0)
+        for number, time in enumerate((1_000, 2_000, 2_000, 2_010, 3_000))
+    ]
+    tape: list[tuple[int, str, list[Trade]]] = [(5, "live", [live]), (0, "file", added)]
+    missing = [Missing(2_500, 2_600, "a test")]
+    rows, items, sent = MessageRows(FEED, missing), ItemRows(FEED, missing), chunks(tape, chance)
+    found = [each for chunk in sent for each in rows.take(chunk)] + rows.rest()
+    said = [(each.sequence, trades_of(each)) for each in found]
+    assert [(sequence, message.trades or message.gap) for sequence, message in said] == [
+        (5, [live]),
+        (5, added[:2]),
+        (5, added[2:3]),
+        (5, missing[0].as_gap),
+        (5, added[3:]),
+    ]
+    assert [each for chunk in sent for each in items.take(chunk)] == [live, *added[:3], missing[0].as_gap, added[3]]

@@ -243,9 +243,8 @@ class MessageRows:
         """The last message, and the gaps after it."""
         found: list[TapeMessage] = []
         self._close(found)
-        while self._gaps:
-            found.append(self._gap(self._gaps.pop()))
-        return found
+        gaps, self._gaps = self._gaps, []
+        return found + [self._gap(each) for each in reversed(gaps)]
 
     def _close(self, found: list[TapeMessage]) -> None:
         if self._open is None:
@@ -253,7 +252,7 @@ class MessageRows:
         (message, sequence), self._open = self._open, None
         while self._gaps and self._gaps[-1].since < message.trades[-1].timestamp:
             found.append(self._gap(self._gaps.pop()))
-        self._sequence = sequence or self._sequence  # Added trades have none.
+        self._sequence = sequence if sequence > 0 else self._sequence
         found.append(DecodedMessage(self._sequence, b"", read_back=True, message=message))
 
     def _gap(self, gap: Missing) -> TapeMessage:
@@ -283,13 +282,12 @@ class ItemRows:
 
     def rest(self) -> list[Trade | Gap]:
         """The gaps after the last trade."""
-        found: list[Trade | Gap] = [each.as_gap for each in reversed(self._gaps)]
-        self._gaps.clear()
-        return found
+        gaps, self._gaps = self._gaps, []
+        return [each.as_gap for each in reversed(gaps)]
 
 
 class Head(NamedTuple):
-    """What is the same for all trades of a message of the tape."""
+    """What is the same for all trades of a message; `sequence` is that of the tape, of added trades -1 × their time."""
 
     sequence: int
     received: int
@@ -303,6 +301,8 @@ def split(table: Any) -> Iterator[tuple[Head, list[Trade]]]:
     if not table.num_rows:
         return
     sequences, received = (table.column(name).cast("int64").to_numpy() for name in ("sequence", "received"))
+    # Added trades are of no message: a day of them may have one receipt. Those of one time are together.
+    sequences = numpy.where(sequences == 0, -table.column("timestamp").cast("int64").to_numpy(), sequences)
     live = numpy.array([each == "live" for each in plain(table.column("source"))])
     differs = (sequences[1:] != sequences[:-1]) | (received[1:] != received[:-1]) | (live[1:] != live[:-1])
     starts = numpy.flatnonzero(numpy.concatenate(([True], differs)))
