@@ -15,9 +15,9 @@ from nats.aio.msg import Msg
 from archive.test_trade_history import TODAY, Venue, venue
 from fetch.fetched import DAY, HOUR
 from support.processes import running_simulator
+from tickwire.archive_requests import writer as archive_writer
 from tickwire.bus.connection import connect
 from tickwire.cli.archive.import_files import ImportOptions, import_files
-from tickwire.client import archive_writer
 from tickwire.errors import NoSuchService
 from tickwire.model.feeds import Feed, Trade
 from tickwire.observe.metrics import Metrics

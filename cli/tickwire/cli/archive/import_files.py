@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from tickwire.archive_files.layout import DAY_MS, begin_of
 from tickwire.archive_files.proven_pages import PageBuffer, Proven
+from tickwire.archive_requests.writer import ArchiveWriter, lacking
 from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render
-from tickwire.client.archive_writer import ArchiveWriter, lacking
 from tickwire.errors import BadRequest, ExchangeFailed, NoSuchService, TickwireError, UnknownSymbol
 from tickwire.exchange import opening
 from tickwire.exchange.guarded_call import guarded_call

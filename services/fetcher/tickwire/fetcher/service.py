@@ -9,7 +9,7 @@
 | `md.job.<id>` | published | Job: queued, running (at most 5/s), done or failed; stream JOB_RESULTS keeps the newest |
 | `cache.coverage` | requested | KeyRequest -> Coverage |
 | `cache.get` | requested | CandlesRequest -> Candles, for audits |
-| `archive.days`, `archive.write.<p>`, `archive.close.<p>` | requested | by client/archive_writer.py |
+| `archive.days`, `archive.write.<p>`, `archive.close.<p>` | requested | by archive_requests/writer.py |
 | `tape.ohlcv.<exchange>.<token>.<timeframe>` | published | CandlePage: candles that an answer proves complete |
 | `md.stored.<exchange>.<token>.<timeframe>` | subscribed | Stored: a page is durable |
 | `md.rejected.<exchange>.<token>.<timeframe>` | subscribed | RejectedPage: the cache does not store a page |

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from tickwire.archive_files.layout import begin_of, date_of
 from tickwire.archive_files.proven_pages import PageBuffer, Proven
-from tickwire.client.archive_writer import ArchiveWriter, lacking, span_of
+from tickwire.archive_requests.writer import ArchiveWriter, lacking, span_of
 from tickwire.errors import BadRequest, ExchangeFailed, JobCancelled, TickwireError
 from tickwire.exchange.trade_history import paging_of
 from tickwire.fetcher.calls import RequestRefused

@@ -93,7 +93,7 @@ async def _patiently(request: Callable[[], Awaitable[T]]) -> T:
             wait_s = backoff.next()
             if loop.time() + wait_s > deadline:
                 if isinstance(error, NoSuchService):
-                    remedy = "set archive.root and run `tickwire up`, or `tickwire archive` beside it"
+                    remedy = "set archive.root and run `tickwire up` or `tickwire service archive`"
                     raise NoSuchService("no archive takes trades of this feed", remedy) from error
                 raise
         await asyncio.sleep(wait_s)
