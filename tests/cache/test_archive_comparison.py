@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cache.served import KEY, ask, coverage, page, row_at, running, store
@@ -16,7 +17,7 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.cache import archive_audit
 from tickwire.errors import NotArchived, TickwireError
-from tickwire.model import messages
+from tickwire.model import messages, subjects
 from tickwire.model.messages import (
     ArchivedBars,
     ArchivedBarsRequest,
@@ -88,6 +89,34 @@ async def test_a_cache_says_what_it_cannot_compare_and_compares_the_rest(bus: Bu
         assert (found.rows, found.compared, found.difference_count) == (240, [Range(1200 * 60_000, DAY)], 0)
         assert (found.made_of_trades, last.remarks, last.more) == (True, [], False)
         assert (await coverage(bus)).provenance.archived == [Range(1200 * 60_000, DAY)]
+
+
+async def test_a_day_that_is_certified_while_days_are_listed_is_compared(
+    bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_audit, "SCAN_S", 0.1)
+    second = msgspec.structs.replace(DAYS.days[1], condition="complete")
+
+    async def announce(_: DaysRequest, __: Call) -> ArchivedDays:
+        await bus.publish(subjects.archived("trade", KEY.exchange, KEY.symbol), second)
+        return ArchivedDays(days=DAYS.days[:1])
+
+    async def every(request: ArchivedBarsRequest, _: Call) -> ArchivedBars:
+        span = Range(request.since, request.until)
+        rows = [row_at(minute) for minute in range(span.since // 60_000, span.until // 60_000)]
+        return ArchivedBars(
+            exchange=request.exchange, symbol=request.symbol, timeframe=request.timeframe, rows=rows, complete=[span]
+        )
+
+    endpoints: list[Endpoint[Any]] = [
+        Endpoint("archive.days", DaysRequest, announce),
+        Endpoint("archive.bars", ArchivedBarsRequest, every),
+    ]
+    async with serve(bus, "archive", endpoints, instance="test"), running(broker, tmp_path):
+        await store(bus, page(range(1430, 1450)))
+        async with asyncio.timeout(100):
+            while (await coverage(bus)).provenance.archived != [Range(1430 * 60_000, 1450 * 60_000)]:
+                await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("standing", [True, False], ids=["standing", "on demand"])

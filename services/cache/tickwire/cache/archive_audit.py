@@ -204,11 +204,13 @@ class ArchiveAudit:
         parts = merge(wanted)
         if len(parts) > MOST_PARTS:
             parts = [Range(parts[0].since, parts[-1].until)]
+        # What is announced meanwhile may not be in the reply.
+        self._days.pop(feed, None)
         try:
             found = [await archive_comparison.complete_days(self._bus, *feed, part) for part in parts]
         except NotArchived:
             found = []
-        self._days[feed] = merge([day for days in found for day in days])
+        self._days[feed] = merge([*self._days.get(feed, []), *(day for days in found for day in days)])
         now = self._listed[feed] = now_ms()
         self._postponed = {each: later for each, later in self._postponed.items() if later.until + LISTING_MS > now}
         await lifecycle.pause(self._stop, PACE_S)
