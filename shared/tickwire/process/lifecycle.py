@@ -98,6 +98,16 @@ async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
     return result
 
 
+async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> None:
+    """Wait for the first of some, `seconds` at most (None: without a limit); the others are cancelled."""
+    waiters = [asyncio.ensure_future(each) for each in awaitables]
+    try:
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+
+
 async def pause(event: asyncio.Event, seconds: float | None) -> bool:
     """Wait until `event` is set, for `seconds` at most (None: without a limit); whether it was set."""
     if seconds is None:

@@ -42,6 +42,7 @@ from tickwire.errors import BrokerUnavailable, Fenced, StorageError
 from tickwire.model.feeds.layout import kind_of_stream
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.process import lifecycle
 from tickwire.settings import ArchiveSettings
 from tickwire.tape.layout import layout_of
 
@@ -173,7 +174,7 @@ class StreamArchive:
             if round_.is_full or time.monotonic() >= deadline:
                 return
             left_s = None if round_.end is not None else deadline - time.monotonic()
-            await _first_of(left_s, queue.received, lease.stop)
+            await lifecycle.first_of(left_s, queue.received.wait(), lease.stop.wait())
 
     async def _write(self, round_: Round, checkpoint: Checkpoint, lease: Lease, closing: DayClosing) -> None:
         storage, again = self._storage, round_.end is not None
@@ -221,14 +222,3 @@ def _write_once(root: Root, part: Part) -> None:
     """Write a part unless it is there: then it is whole, and messages of it may have expired meanwhile."""
     if part.meta.covered[0].part not in root.names(part.day.folder):
         write_part(root, part)
-
-
-async def _first_of(seconds: float | None, *events: asyncio.Event) -> None:
-    """Wait for the first of some events, at most `seconds` (None: without a limit)."""
-    waiters = [asyncio.ensure_future(event.wait()) for event in events]
-    timeout = None if seconds is None else max(0.0, seconds)
-    try:
-        await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for waiter in waiters:
-            waiter.cancel()

@@ -25,7 +25,7 @@ from tickwire.cache import archive_comparison, rebuilt_rows
 from tickwire.cache.audit_index import AuditIndexes, KnownKey
 from tickwire.cache.audit_windows import HOUR_MS
 from tickwire.cache.metrics import CacheMetrics
-from tickwire.cache.partition import Partition, first_of
+from tickwire.cache.partition import Partition
 from tickwire.errors import (
     BrokerUnavailable,
     Busy,
@@ -132,7 +132,7 @@ class ArchiveAudit:
                     self._failed.occurs(reason=str(error))
                 else:
                     self._failed.ends()
-                await first_of(SCAN_S, self._announced.wait(), self._stop.wait())
+                await lifecycle.first_of(SCAN_S, self._announced.wait(), self._stop.wait())
 
     async def _take(self, message: Msg) -> None:
         """Note what is announced of a day. Raises BadRequest."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -201,7 +201,7 @@ class Partition:
                 elif not self._queue:
                     idle = store.position == checkpointed and not store.waiting
                     pause = None if idle else IDLE_S if store.waiting else checkpoint_at - loop.time()
-                    await first_of(pause, self._received.wait(), lease.stop.wait())
+                    await lifecycle.first_of(pause, self._received.wait(), lease.stop.wait())
             await self._publish_result(await self._retry_until_done(lease, store.flush))
             purge.up_to(await self._retry_until_done(lease, store.checkpoint))
         finally:
@@ -303,16 +303,6 @@ class Partition:
     def _notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
-
-
-async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> None:
-    """Wait for the first of some awaitables, at most `seconds`."""
-    waiters = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
-    try:
-        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for waiter in waiters:
-            waiter.cancel()
 
 
 def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], CommitResult, list[tuple[_Queued, BadRequest]]]:

@@ -40,7 +40,7 @@ from tickwire.cache.audit_index import AuditIndexes
 from tickwire.cache.disk import as_storage_error
 from tickwire.cache.forwarding import ForwardedRequests, forward
 from tickwire.cache.metrics import CacheMetrics
-from tickwire.cache.partition import Partition, first_of
+from tickwire.cache.partition import Partition
 from tickwire.cache.standing_audit import StandingAudit
 from tickwire.errors import Fenced, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages, subjects, timeframes
@@ -203,7 +203,7 @@ class Cache:
             yield
             if loop.time() >= deadline or (self.stop.is_set() and len(self.leases.members) == 1):
                 return
-            await first_of(0.1, partition.changed.wait(), self.leases.changed())
+            await lifecycle.first_of(0.1, partition.changed.wait(), self.leases.changed())
 
     def _no_owner(self, partition: Partition) -> TickwireError:
         return RequestTimeout(

@@ -73,7 +73,7 @@ class CandleFeed:
             while not stop.is_set():
                 changed = demand.changed
                 await self._meet(demand.timeframes)
-                await _first_of(stop, changed)
+                await lifecycle.first_of(None, stop.wait(), changed.wait())
         finally:
             self._built.close()
             await self._native.close()
@@ -106,12 +106,3 @@ class CandleFeed:
         opens_at_midnight = grid_of(self._context.feed.exchange, timeframe).opens_at is None
         has_trades = self._context.venue.rest.has.get("watchTrades")
         return opens_at_midnight and divides_a_day(timeframe) and bool(has_trades)
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(event.wait()) for event in events]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for each in waiting:
-            each.cancel()
