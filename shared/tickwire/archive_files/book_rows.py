@@ -123,15 +123,14 @@ def last_snapshot(rows: Any) -> int | None:
     """The index of the first row of the last snapshot; None if no snapshot begins in these rows."""
     if not rows.num_rows:
         return None
-    before, after = rows.slice(0, rows.num_rows - 1), rows.slice(1)
-    same = before["is_snapshot"]
+    begins = rows["is_snapshot"].to_numpy().copy()
+    goes_on = begins[:-1].copy()
     for name in ("received", "sequence"):
-        same = pc.and_(same, pc.equal(before[name], after[name]))
-    found = pc.indices_nonzero(pc.and_not(after["is_snapshot"], same))
-    if len(found):
-        last: int = found[-1].as_py()
-        return last + 1
-    return 0 if rows["is_snapshot"][0].as_py() else None
+        values = rows[name].cast(pa.int64()).to_numpy()
+        goes_on &= values[1:] == values[:-1]
+    begins[1:] &= ~goes_on
+    found = begins.nonzero()[0]
+    return int(found[-1]) if len(found) else None
 
 
 def rows_back_to_snapshot(root: Root, path: str, row_groups: int | None = None, end: int | None = None) -> Any:
