@@ -105,13 +105,19 @@ async def test_files_that_cannot_be_imported_are_named_and_the_others_go_on(
         (folder / "notes.txt").write_text("mine")
         places = {
             name: publish(folder / name, one)
-            for name in ("other", "unsigned", "cut", "foreign", "empty", "late", "bad")
+            for name in ("other", "unsigned", "cut", "torn", "locked", "foreign", "empty", "late", "bad")
         }
         places["other"].with_name(f"{NAME}.CHECKSUM").write_text(f"{'0' * 64}  {NAME}\n")
         places["unsigned"].with_name(f"{NAME}.CHECKSUM").unlink()
         whole = places["cut"].read_bytes()
         places["cut"].write_bytes(whole[: len(whole) // 2])
         sign(places["cut"])
+        data = 30 + len(NAME)  # Behind the header and the name in the file, which is as long.
+        places["torn"].write_bytes(whole[:data] + b"\xff" * 9 + whole[data + 9 :])
+        sign(places["torn"])
+        flags = whole.rindex(b"PK\x01\x02") + 8
+        places["locked"].write_bytes(whole[:flags] + bytes([whole[flags] | 1]) + whole[flags + 1 :])
+        sign(places["locked"])
         publish(folder / "empty", [])
         publish(folder / "late", [truth[0], Trade(id="9", timestamp=TODAY + HOUR, side="buy", price=1.0, amount=1.0)])
         with zipfile.ZipFile(places["foreign"], "w") as archive:
@@ -130,6 +136,8 @@ async def test_files_that_cannot_be_imported_are_named_and_the_others_go_on(
             "other/" + NAME + ": it does not have the checksum",
             "unsigned/" + NAME + f": it has no {NAME}.CHECKSUM beside it",
             "cut/" + NAME + ": it is damaged",
+            "torn/" + NAME + ": it is damaged",
+            "locked/" + NAME + ": it is damaged",
             "foreign/" + NAME + ": it has no BTCUSDT-aggTrades-2024-05-31.csv",
             "bad/" + NAME + ": line 1",
             "1 file imported",

@@ -97,6 +97,17 @@ def test_a_market_without_a_later_trade_is_proven_up_to_what_has_settled() -> No
     assert [each.until for each in ended] == [NOW]
 
 
+def test_a_venue_that_repeats_a_page_whatever_id_is_asked_for_ends_the_range() -> None:
+    class Repeating(Market):
+        async def from_id(self, first: int, limit: int | None = None) -> list[Trade]:
+            return await super().from_id(min(first, 4), limit)
+
+    trades = [Trade(id=str(number), timestamp=number, side=None, price=1.0, amount=1.0) for number in range(20)]
+    proven, ended = paged(by_id, Repeating(trades, 6), Range(5, 19))
+    assert [each for each in proven if each.since < each.until or each.trades] == []
+    assert [Range(each.since, each.until) for each in ended] == [Range(5, 19)]
+
+
 def test_pages_back_from_a_time_prove_nothing_that_has_not_settled() -> None:
     trades = [Trade(id=str(number), timestamp=number, side=None, price=1.0, amount=1.0) for number in range(9)]
     proven, ended = paged(back, Market(trades, 4), Range(5, NOW))

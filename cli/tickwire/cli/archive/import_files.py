@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,7 +191,8 @@ def _trades(path: Path, file: PublishedFile) -> Iterator[Trade]:
                     yield published_trade(file, row)
     except KeyError as error:
         raise BadRequest(f"it has no {file.member}", "download it again") from error
-    except (zipfile.BadZipFile, EOFError, csv.Error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, csv.Error, RuntimeError) as error:
+        # RuntimeError: the member is encrypted.
         raise BadRequest(f"it is damaged: {error}", "download it again") from error
     except ValueError as error:
         raise BadRequest(f"line {number}: {error}", "download it again") from error

@@ -69,6 +69,11 @@ async def by_id(source: TradeSource, wanted: Range) -> AsyncGenerator[Proven | E
             if until < wanted.until:
                 yield Ended(until, wanted.until, "the exchange has no later trades yet")
             return
+        page = [each for each in page if number_of(each) >= expected]
+        if not page:
+            yield Proven(at, at, [each for each in held if each.timestamp < wanted.until])
+            yield Ended(at, wanted.until, f"the exchange repeats trades before {expected}, which were not requested")
+            return
         for trade in page:
             # Some markets count from 0, others from 1.
             if number_of(trade) != expected and (expected, number_of(trade)) != (0, 1):
@@ -100,7 +105,8 @@ async def _first_id(source: TradeSource, newest: Sequence[Trade], since: int) ->
         if not page or page[0].timestamp >= since:
             high = middle
         else:
-            low = number_of(page[0]) + 1
+            # An answer that begins earlier than requested must not be asked for again.
+            low = max(middle, number_of(page[0])) + 1
     return low
 
 
