@@ -193,7 +193,12 @@ async def test_trades_are_lines_and_the_newest_known_come_first(running: Command
         # Now nothing can come but from the tape.
         await exchange.fault("", "ws_cut", seconds=60)
         await lines.until("disconnected")
+        since = int(time.time() * 1000)
         second = await running.run("watch", "trade", *BTC, "--count", "5")
+        # Else there may be nothing to repair.
+        async with asyncio.timeout(100):
+            while not await exchange.truth("trades", symbol="BTC/USDT", since=since):
+                await asyncio.sleep(0.05)
         await exchange.clear()
         assert second.code == 0, second.err
         known = second.out.splitlines()

@@ -68,12 +68,16 @@ async def feeds_of(line: Pipeline) -> dict[Feed, int]:
 
 @asynccontextmanager
 async def withdrawing(line: Pipeline) -> AsyncIterator[None]:
-    """Within the block subscribers withdraw their interests: none ends by its time to live."""
+    """Within the block subscribers withdraw their interests: none ends by its time to live.
+
+    But those of browsers: a page that is closed withdraws its interest if it can, otherwise that expires.
+    """
     standing: set[str] = set()
     expired: list[str] = []
 
     async def take(message: Msg) -> None:
-        if "Nats-Marker-Reason" in (message.headers or {}) and message.subject in standing:
+        is_browser = ".browser=2D" in message.subject
+        if "Nats-Marker-Reason" in (message.headers or {}) and message.subject in standing and not is_browser:
             expired.append(message.subject)
         if message.data:
             standing.add(message.subject)

@@ -104,7 +104,8 @@ async def test_the_broker_of_the_demo_asks_for_a_token_as_well(tmp_path: Path) -
         await program.connect(url)
         await program.close()
         found = modes(tmp_path / "demo")
-        assert await running.stop() == 130
+        # On a busy machine it may be over by now.
+        assert await running.stop() in (0, 130)
     assert {mode & 0o077 for mode in found.values()} == {0}
 
 
