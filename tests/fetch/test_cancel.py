@@ -47,7 +47,8 @@ async def test_a_running_job_ends_as_cancelled_and_keeps_what_it_stored(bus: Bus
         await line.exchange.clear()
         await line.order("next", since=NOW - DAY)
         assert (await line.end("next")).complete
-        assert len(await line.exchange.log("klines")) <= asked + 2
+        # Two of the next job, and what was on its way, which may be logged later: five requests at once at most.
+        assert len(await line.exchange.log("klines")) <= asked + 2 + 5
         assert (
             line.metrics.registry.get_sample_value(
                 "tickwire_fetcher_jobs_ended_total", {"exchange": "binance", "state": "cancelled"}

@@ -114,7 +114,7 @@ async def test_work_that_lasts_after_failures_has_recovered_once() -> None:
         await stop.wait()
 
     backoff = Backoff(0.001, 0.001)
-    await bulkhead(work, stop, failed=lambda error, failures: None, recovered=recovered, backoff=backoff, steady_s=0.01)
+    await bulkhead(work, stop, failed=lambda error, failures: None, recovered=recovered, backoff=backoff, steady_s=1.0)
     assert (recoveries, backoff.failures) == (1, 0)
 
 
