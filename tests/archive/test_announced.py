@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 STREAM = "TRADES-1"
 BOTH = ("BTC/USDT", "ETH/USDT")
 """The feeds of this stream, in the order in which a round of the test writes them."""
-LATER = 1e7
+LATER = 1e9
 """Days stay open."""
 
 

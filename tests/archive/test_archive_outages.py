@@ -28,7 +28,7 @@ from tickwire.settings import NatsSettings
 pytestmark = pytest.mark.faults
 
 HOUR = 3_600_000
-LATER = 1e7
+LATER = 1e9
 """Days are not closed before their feed is declared complete."""
 
 

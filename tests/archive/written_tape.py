@@ -21,8 +21,8 @@ from tickwire.model.feeds.layout import TapeLayout
 from tickwire.model.subjects import token
 
 DAY = 86_400_000
-START = 1_790_000_000_000 // DAY * DAY - DAY // 2
-"""Noon of a day in September 2026."""
+START = 1_700_000_000_000 // DAY * DAY - DAY // 2
+"""Noon of a day in November 2023: tests write months of trades, and only days that are over are certified by time."""
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
 Row = tuple[str, int, int, str, float, float, str, int]
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,22 +104,32 @@ class ObjectStore(Program):
 def copy_of(store: ObjectStore, folder: Path) -> Path:
     """All that can be seen of an archive in the store, in a folder.
 
-    Objects that vanish or are replaced meanwhile are listed again: a request reads whatever is there.
+    Objects that vanish or are replaced meanwhile are listed again: a request reads whatever is there. Those that have
+    been read are not read again, so that a copy is whole in the end however often the archive writes.
     """
     system, where = pyarrow.fs.FileSystem.from_uri(store.url)
+    read: dict[str, tuple[tuple[int, int], bytes]] = {}
     while True:
         before = _listed(system, where)
-        target = folder / secrets.token_hex(8)
-        target.mkdir(parents=True)
         with suppress(OSError):
-            for path in before:
-                copy = target / path.removeprefix(f"{where}/")
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                with system.open_input_file(path) as file:
-                    copy.write_bytes(file.read())
+            for path, seen in before.items():
+                known = read.get(path)
+                # Times are those of a second: what was just written may be replaced within the same one.
+                if known is None or known[0] != seen or time.time_ns() - seen[0] < 2_000_000_000:
+                    with system.open_input_file(path) as file:
+                        read[path] = seen, file.read()
             after = _listed(system, where)
             if all(after.get(path) == seen for path, seen in before.items()):
-                return target
+                return _written(folder / secrets.token_hex(8), {path[len(where) :]: read[path][1] for path in before})
+
+
+def _written(target: Path, objects: dict[str, bytes]) -> Path:
+    target.mkdir(parents=True)
+    for name, data in objects.items():
+        path = target / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return target
 
 
 def _listed(system: pyarrow.fs.FileSystem, where: str) -> dict[str, tuple[int, int]]:

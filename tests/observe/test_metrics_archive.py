@@ -20,7 +20,7 @@ ARCHIVE = """
 [archive]
 root = "{root}"
 part_minutes = 0.002
-certify_after_s = 1e7
+certify_after_s = 1e9
 """
 
 

@@ -94,7 +94,7 @@ async def whole(broker: str, folder: Path) -> AsyncIterator[Pipeline]:
     async with AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(running_simulator("--live-rate", "20"))
         # Nothing is certified before its exchange says so: what is sent here as trades has times of its own.
-        config = CONFIG + f'[archive]\nroot = "{folder / "archive"}"\npart_minutes = 0.01\ncertify_after_s = 1e7\n'
+        config = CONFIG + f'[archive]\nroot = "{folder / "archive"}"\npart_minutes = 0.01\ncertify_after_s = 1e9\n'
         if not absent("influxdb"):
             influx = await stack.enter_async_context(influxdb(folder / "influx"))
             config += f'[sink]\nurl = "{influx.url}"\nversion = 1\n'
