@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import nats.js.errors
@@ -69,11 +70,11 @@ class Writer:
         self._last[symbol] = ack.seq
         self.written[symbol] += trades
 
-    async def go_on(self, per_s: int, seconds: float) -> None:
+    async def go_on(self, per_s: int, until: Callable[[], bool]) -> None:
         """So many trades a second, all symbols in turn."""
         loop = asyncio.get_running_loop()
         began, done = loop.time(), 0
-        while loop.time() < began + seconds:
+        while not until():
             while done < (loop.time() - began) * per_s:
                 await self.write(SYMBOLS[done // 10 % len(SYMBOLS)], 10)
                 done += 10

@@ -40,27 +40,35 @@ async def counted(influx: InfluxDb) -> int:
     return int(found[0]["count"]) if found else 0
 
 
-async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: float) -> None:
-    """Stop the database in the middle, then kill it while it is written to, and compare."""
-    writer = Writer(line.bus)
-    lead = (total_s - away_s) / 2
-    async with asyncio.TaskGroup() as group:
-        writing = group.create_task(writer.go_on(1000, total_s))
-        await asyncio.sleep(lead)
-        already = sum(map(len, writer.written.values()))
-        await influx.stop()
-        await asyncio.sleep(away_s)
-        # Nobody waited: the tape went on, at half of its pace if the machine is busy.
-        assert sum(map(len, writer.written.values())) - already > 500 * away_s
-        await influx.start()
-        before = count = await counted(influx)
+async def outage(line: Pipeline, influx: InfluxDb, *, before: int, away: int) -> None:
+    """Stop the database, for so many trades each, in the middle, then kill it while it is written to, and compare."""
+    writer, over = Writer(line.bus), asyncio.Event()
+
+    def written() -> int:
+        return sum(map(len, writer.written.values()))
+
+    async def until_count(count: int) -> None:
         async with asyncio.timeout(100):
-            while count == before:
+            while written() < count:
+                await asyncio.sleep(0.02)
+
+    async with asyncio.TaskGroup() as group:
+        writing = group.create_task(writer.go_on(1000, over.is_set))
+        await until_count(before)
+        await influx.stop()
+        # Nobody waits: the tape goes on.
+        await until_count(written() + away)
+        await influx.start()
+        first = count = await counted(influx)
+        async with asyncio.timeout(100):
+            while count == first:
                 count = await counted(influx)
         # In mid-write: of what waited some is there, and some is not.
-        assert count < sum(map(len, writer.written.values()))
+        assert count < written()
         await influx.stop(signal.SIGKILL)
         await influx.start()
+        await until_count(written() + before)
+        over.set()
         await writing
     await until_written(line.bus)
     await assert_equal(influx, writer.written)
@@ -73,28 +81,29 @@ async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: fl
 async def test_a_database_stopped_and_killed_in_mid_write_has_the_whole_tape_later(
     line: Pipeline, influx: InfluxDb
 ) -> None:
-    await outage(line, influx, total_s=8, away_s=4)
+    await outage(line, influx, before=2000, away=4000)
 
 
 @pytest.mark.soak
 @pytest.mark.needs("influxdb")
-async def test_a_database_stopped_for_20_of_32_s_ends_up_with_all_of_the_tape(line: Pipeline, influx: InfluxDb) -> None:
-    await outage(line, influx, total_s=32, away_s=20)
+async def test_a_database_away_for_20_000_trades_ends_up_with_all_of_the_tape(line: Pipeline, influx: InfluxDb) -> None:
+    await outage(line, influx, before=6000, away=20_000)
 
 
 @pytest.mark.needs("influxdb")
 async def test_a_sink_killed_again_and_again_while_it_writes_leaves_each_trade_once(
     line: Pipeline, influx: InfluxDb
 ) -> None:
-    writer = Writer(line.bus)
+    writer, over = Writer(line.bus), asyncio.Event()
     draw = random.Random(3)
     async with asyncio.TaskGroup() as group:
-        writing = group.create_task(writer.go_on(1000, 8))
+        writing = group.create_task(writer.go_on(1000, over.is_set))
         for _ in range(4):
             await asyncio.sleep(draw.uniform(0.1, 1.0))
             await line.kill("sink")
             await line.start("sink")
             await line.ready("sink")
+        over.set()
         await writing
     await until_written(line.bus)
     await assert_equal(influx, writer.written)

@@ -23,8 +23,9 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._carrying: set[asyncio.Task[None]] = set()
-        self._through = asyncio.Event()
+        self._through, self._back = asyncio.Event(), asyncio.Event()
         self._through.set()
+        self._back.set()
 
     @property
     def url(self) -> str:
@@ -39,8 +40,13 @@ class Wire:
         """What was held arrives, and all that follows."""
         self._through.set()
 
+    def hold_replies(self) -> None:
+        """From now on nothing that the server sends arrives, until the connections end."""
+        self._back.clear()
+
     def drop(self) -> None:
         """End every connection; new ones are accepted."""
+        self._back.set()
         for each in self._writers:
             each.transport.abort()
 
@@ -73,18 +79,19 @@ class Wire:
             writer.transport.abort()
             return
         self._writers |= {writer, forth}
-        await asyncio.gather(_pump(reader, forth, self), _pump(back, writer))
+        await asyncio.gather(_pump(reader, forth, self._through, self), _pump(back, writer, self._back))
         self._writers -= {writer, forth}
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, forth: Wire | None = None) -> None:
+async def _pump(
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, through: asyncio.Event, forth: Wire | None = None
+) -> None:
     with suppress(OSError):
         while data := await source.read(65_536):
             if forth is not None:
                 forth.sent += data
-                await forth._through.wait()
-                data = forth.alter(data)
-            target.write(data)
+            await through.wait()
+            target.write(forth.alter(data) if forth is not None else data)
             await target.drain()
     target.close()
 
