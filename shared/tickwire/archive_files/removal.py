@@ -11,7 +11,7 @@ from datetime import date
 
 from msgspec import Struct
 
-from tickwire.archive_files.layout import ArchivedFeed, FeedDay
+from tickwire.archive_files.layout import ArchivedFeed, FeedDay, is_unmerged
 from tickwire.archive_files.root import Absent, Root, read, write
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model import messages
@@ -55,11 +55,18 @@ def gap_of(day: FeedDay) -> ArchivedGap:
     return ArchivedGap(since=day.span.since - 1, until=day.span.until, reason=REASON)
 
 
-def remove_day(root: Root, day: FeedDay, check: Callable[[], None]) -> None:
-    """Remove a day: its file, then its certificate. Repeatable at any step.
+def has_unmerged(root: Root, day: FeedDay) -> bool:
+    """Whether a day has rows that its certificate does not speak of."""
+    return any(map(is_unmerged, root.names(day.folder)))
 
-    `check` raises if the caller must not write any more.
+
+def remove_day(root: Root, day: FeedDay, check: Callable[[], None]) -> bool:
+    """Remove a day: its file, then its certificate; False if it got rows, and is to be closed first.
+
+    Repeatable at any step. `check` raises if the caller must not write any more.
     """
+    if has_unmerged(root, day):
+        return False
     # As in `close_day`: a former owner puts back no older record.
     root.sweep(day.feed.folder, 0)
     before, date_ = removed_of(root, day.feed), day.date.isoformat()
@@ -72,3 +79,4 @@ def remove_day(root: Root, day: FeedDay, check: Callable[[], None]) -> None:
     check()
     root.remove(day.certificate)
     root.remove_folder(day.folder)
+    return True

@@ -24,7 +24,7 @@ from tickwire.archive.storage import Storage
 from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive_files import days as day_files
 from tickwire.archive_files.layout import FeedDay, date_of
-from tickwire.archive_files.removal import remove_day, removed_of
+from tickwire.archive_files.removal import has_unmerged, remove_day, removed_of
 from tickwire.archive_files.retention import Limits, StoredDay, stored_days, to_remove
 from tickwire.archive_files.root import Root
 from tickwire.bus.connection import Bus
@@ -85,13 +85,12 @@ class Removing:
             if stop.is_set() or failures == MOST_FAILURES:
                 break
             try:
-                await self._remove(stored, check)
+                if await self._remove(stored, check):
+                    days.removed(stored.day)
             except StorageError as error:
                 # Such as a certificate that is damaged: other days are not affected.
                 self._failed(str(stored.day), error)
                 failures += 1
-            else:
-                days.removed(stored.day)
         if failures:
             self._due = time.monotonic() + self._backoff.next()
         else:
@@ -102,20 +101,24 @@ class Removing:
         self._metrics.unremoved.inc()
         self._failures.occurs(what, of=what, reason=str(error))
 
-    async def _remove(self, stored: StoredDay, check: Callable[[], None]) -> None:
-        """Say it, and remove a day. Raises StorageError, Fenced."""
+    async def _remove(self, stored: StoredDay, check: Callable[[], None]) -> bool:
+        """Say it, and remove a day; False if it got rows since that was planned. Raises StorageError, Fenced."""
         day = stored.day
-        check_first = partial(_certificate_of, self._feeds.root, day, check)
-        said = msgspec.structs.replace(await self._storage.run(check_first), condition="removed")
+        certificate = await self._storage.run(partial(_certificate_of, self._feeds.root, day, check))
+        if certificate is None:
+            return False
+        said = msgspec.structs.replace(certificate, condition="removed")
         log.info("a day is removed from the archive", day=str(day), rows=said.rows, bytes=stored.bytes)
         try:
             await self._bus.publish(subjects.archived(day.kind, day.exchange, day.symbol), said)
         except nats.errors.Error as error:
             # The folder of the feed says it too.
             log.debug("a removal cannot be announced", day=str(day), error=repr(error))
-        await self._storage.run(partial(remove_day, self._feeds.root, day, check))
+        if not await self._storage.run(partial(remove_day, self._feeds.root, day, check)):
+            return False
         self._metrics.removed.inc()
         self._metrics.removed_bytes.inc(stored.bytes)
+        return True
 
 
 def planned(feeds: StreamFeeds, limits: Limits, now: int) -> list[StoredDay]:
@@ -137,9 +140,11 @@ def _is_half_removed(root: Root, stored: StoredDay) -> bool:
     return removed is not None and removed.includes(stored.day.date)
 
 
-def _certificate_of(root: Root, day: FeedDay, check: Callable[[], None]) -> Certificate:
-    """The certificate of a day to remove; `check` as in `remove_day`. Raises StorageError."""
+def _certificate_of(root: Root, day: FeedDay, check: Callable[[], None]) -> Certificate | None:
+    """The certificate of a day to remove; None if it got rows, `check` as in `remove_day`. Raises StorageError."""
     check()
+    if has_unmerged(root, day):
+        return None
     found = day_files.read_certificate(root, day)
     if found is None:
         raise StorageError(f"{day} has no certificate any more", "only the archive may write to its folder")
