@@ -106,10 +106,10 @@ def replayed(rows: list[dict[str, Any]]) -> Book:
     assert not rows or rows[0]["is_snapshot"]
     before: tuple[Any, ...] | None = None
     for row in rows:
-        message = (row["received"], row["sequence"]) if row["is_snapshot"] else None
-        if message is not None and message != before:
+        snapshot = (row["received"], row["sequence"], row["update"]) if row["is_snapshot"] else None
+        if snapshot is not None and snapshot != before:
             book = {}
-        before = message
+        before = snapshot
         if row["amount"]:
             book[row["side"], row["price"]] = row["amount"]
         else:

@@ -233,3 +233,22 @@ def test_files_of_later_days_are_not_read_for_an_earlier_book(tmp_path: Path) ->
     found = book_at(root, FEED, BEGIN + 2 * HOUR, Through(GENERATION, 3))
     assert found.levels is not None
     assert found.levels.bids == [(1.0, 1.0)]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_two_snapshots_in_a_row_in_one_message_are_two_books(tmp_path: Path, closed: bool) -> None:
+    """A book that is resynchronised twice within the 10 ms for which deltas wait for company."""
+    LOST.clear()
+    root, first, second = FolderRoot(tmp_path), {("bid", 1.0): 5.0, ("ask", 4.0): 5.0}, {("bid", 2.0): 7.0}
+    deltas = [*whole(first, 3, BEGIN, parts=1), *whole(second, 8, BEGIN + 1, parts=1)]
+    message = BookDeltas(exchange="binance", symbol="BTC/USDT", received=BEGIN + 2, deltas=deltas)
+    round_of(root, 0, [(message, 1, 0)], 1)
+    (day,) = days.dates_of(root, FEED)
+    if closed:
+        days.close_day(root, FEED.on(day), None, unchecked)
+    (path,) = tmp_path.rglob("*.parquet")
+    assert replayed(pq.ParquetFile(path).read().to_pylist()) == second
+    found = book_before(root, FEED, GENERATION, 1)
+    assert found is not None
+    assert found.levels is not None
+    assert (found.levels.bids, found.levels.asks) == sides(second)

@@ -1,6 +1,6 @@
 """Books in the rows of the archive's files: the book that rows lead to, and rows that state a book.
 
-A snapshot is the rows of one message with `is_snapshot`, one after the other; it begins a new book.
+A snapshot is the rows of one message and update number with `is_snapshot`, one after the other; it begins a new book.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def last_snapshot(rows: Any) -> int | None:
         return None
     begins = rows["is_snapshot"].to_numpy().copy()
     goes_on = begins[:-1].copy()
-    for name in ("received", "sequence"):
+    for name in ("received", "sequence", "update"):
         values = rows[name].cast(pa.int64()).to_numpy()
         goes_on &= values[1:] == values[:-1]
     begins[1:] &= ~goes_on
