@@ -16,6 +16,7 @@ from tickwire.archive_files.root import Root, open_root
 from tickwire.archive_files.schema import TRADES
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
+from tickwire.model.ranges import Range
 
 pytestmark = pytest.mark.pure
 
@@ -84,6 +85,37 @@ def test_the_next_page_of_a_day_that_was_removed_meanwhile_is_an_error(tmp_path:
     with pytest.raises(StorageError, match="2026-03-27 was removed while it was read"):
         page(root, limit=2, cursor=cursor)
     assert len(times(page(root))) == len(rows_of(root)) > 0
+
+
+@pytest.mark.parametrize("limit", [2, 5, 200_000])
+def test_pages_name_the_days_that_were_removed_before_the_rows_that_follow(tmp_path: Path, limit: int) -> None:
+    """Wherever a reader is, it learns of a removed day that it has not read, in its place, once."""
+    root = open_root(str(tmp_path))
+    write(root, 1, 60)
+    dates = days.dates_of(root, FEED)
+    spans = [FEED.on(each).span for each in dates]
+    for each in dates[:-1]:
+        days.close_day(root, FEED.on(each), BEGIN + 30 * DAY, unchecked)
+    remove_day(root, FEED.on(dates[0]), unchecked)
+    reading, taken = chunks(root, request(since=BEGIN + DAY // 2, limit=limit), ALL), list[ArchivedTrades]()
+    for each in reading:
+        taken.append(each)
+        if each.rows:
+            break
+    for each in (dates[2], dates[3]):
+        remove_day(root, FEED.on(each), unchecked)
+    taken += reading
+    while (cursor := taken[-1].cursor) is not None:
+        taken += page(root, since=BEGIN + DAY // 2, limit=limit, cursor=cursor)
+    assert [each.removed for each in taken if each.removed] == [
+        [Range(BEGIN + DAY // 2, spans[0].until)],
+        [Range(spans[2].since, spans[3].until)],
+    ]
+    for each in taken:
+        for removed in each.removed:
+            assert times([each])[0] >= removed.until
+    assert page(root, since=spans[2].since, until=spans[2].until)[-1].removed == [spans[2]]
+    assert page(root, since=spans[4].since, until=spans[5].until)[-1].removed == []
 
 
 def test_a_page_has_the_rows_of_its_range(tmp_path: Path) -> None:

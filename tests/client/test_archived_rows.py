@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from tickwire.client.archived import ItemRows, MessageRows, Missing
 from tickwire.client.decoded import trades_of
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.messages.archived_trades import ArchivedTrades
+from tickwire.model.ranges import Range
 
 pytestmark = pytest.mark.pure
 
@@ -127,3 +129,17 @@ def test_added_trades_are_messages_of_one_time_with_gaps_between_them(chance: ra
         (5, added[3:]),
     ]
     assert [each for chunk in sent for each in items.take(chunk)] == [live, *added[:3], missing[0].as_gap, added[3]]
+
+
+def test_a_day_that_was_removed_meanwhile_is_a_gap_in_its_place() -> None:
+    """Unless it was known to be removed before."""
+    first, second = (Trade(id=str(at), timestamp=at, side=None, price=1.0, amount=1.0) for at in (1_000, 9_000))
+    removed, known = Range(2_000, 3_000), Missing(4_000, 5_000, "removed from the archive")
+    before, after = chunks([(1, "live", [first])], random.Random(0)) + chunks([(2, "live", [second])], random.Random(0))
+    sent = [before, msgspec.structs.replace(after, removed=[removed, Range(4_000, 5_000)])]
+    gap = Missing(*removed, "removed from the archive").as_gap
+    items, rows = ItemRows(FEED, [known]), MessageRows(FEED, [known])
+    assert [each for chunk in sent for each in items.take(chunk)] == [first, gap, known.as_gap, second]
+    found = [trades_of(each) for chunk in sent for each in rows.take(chunk)]
+    found += [trades_of(each) for each in rows.rest()]
+    assert [each.gap or each.trades for each in found] == [[first], gap, known.as_gap, [second]]

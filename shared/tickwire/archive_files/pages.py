@@ -15,6 +15,7 @@ from tickwire.archive_files.days import dates_of
 from tickwire.archive_files.file_meta import FileMeta
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.reading import day_rows, removed_meanwhile
+from tickwire.archive_files.removal import removed_between
 from tickwire.archive_files.root import Root
 from tickwire.archive_files.schema import TRADES
 from tickwire.errors import BadRequest
@@ -76,6 +77,8 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
     if begin.rows and begin.day not in dates:
         # A part of the day was read: without its rest it would seem to be all.
         raise removed_meanwhile(feed.on(begin.day))
+    # What is before it was read, or stated to be removed.
+    stated = max(wanted.since, feed.on(begin.day).span.until) if begin.rows else wanted.since
     for each in dates:
         day = feed.on(each)
         if each < begin.day or day.span.until <= wanted.since or day.span.since >= wanted.until:
@@ -87,14 +90,18 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
             after = Position(each, position, through, edition).cursor
             for part in parts:
                 rows = _chunk(request, part, through, after if part is parts[-1] else None, number)
-                yield replace(rows, multiplier=meta.unit.multiplier, inverse=meta.unit.inverse, more=True)
+                removed = removed_between(root, feed, Range(stated, day.span.since))
+                unit = {"multiplier": meta.unit.multiplier, "inverse": meta.unit.inverse}
+                yield replace(rows, removed=removed, more=True, **unit)
+                stated = day.span.until
                 sent, number = sent + part.num_rows, number + 1
             if sent >= request.limit:
                 cursor = after
                 break
         if cursor is not None:
             break
-    yield _chunk(request, None, through, cursor, number)
+    removed = [] if cursor is not None else removed_between(root, feed, Range(stated, wanted.until))
+    yield replace(_chunk(request, None, through, cursor, number), removed=removed)
 
 
 def _chunk(

@@ -7,15 +7,16 @@ removed: a day between them without its file was removed, whatever a crash has l
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 
 from msgspec import Struct
 
-from tickwire.archive_files.layout import ArchivedFeed, FeedDay, is_unmerged
+from tickwire.archive_files.layout import DATA, ArchivedFeed, FeedDay, date_of, is_unmerged
 from tickwire.archive_files.root import Absent, Root, read, write
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model import messages
 from tickwire.model.messages.archive import ArchivedGap, Date
+from tickwire.model.ranges import Range, clip, merge
 
 NAME = "removed.json"
 REASON = "removed from the archive"
@@ -48,6 +49,16 @@ def was_removed(root: Root, day: FeedDay) -> bool:
     """Whether the file that a day had was removed, or may have been."""
     found = removed_of(root, day.feed)
     return found is not None and found.includes(day.date)
+
+
+def removed_between(root: Root, feed: ArchivedFeed, span: Range) -> list[Range]:
+    """The days that were removed, as far as they are in a range (ms)."""
+    if span.since >= span.until or (removed := removed_of(root, feed)) is None:
+        return []
+    first = max(date_of(span.since), date.fromisoformat(removed.first))
+    last = min(date_of(span.until - 1), date.fromisoformat(removed.last))
+    days = (feed.on(first + timedelta(days=number)) for number in range((last - first).days + 1))
+    return clip(merge(each.span for each in days if DATA not in root.names(each.folder)), span)
 
 
 def gap_of(day: FeedDay) -> ArchivedGap:

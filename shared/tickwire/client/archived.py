@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
@@ -88,6 +88,15 @@ def missing(found: Sequence[Certificate], span: Range, beyond: int | None = None
             if since < until:
                 ranges.append(Missing(since, until, gap.reason))
     return sorted(ranges, key=lambda each: (each.since, each.until))
+
+
+def with_removed(missing: Iterable[Missing], removed: Iterable[Range]) -> list[Missing]:
+    """What is missing, and days (ms) that were removed since that was requested; in order. Pure."""
+    found = list(missing)
+    known = merge(Range(each.since, each.until) for each in found if each.reason == REASON)
+    for span in removed:
+        found += [Missing(each.since, each.until, REASON) for each in subtract(span, known)]
+    return sorted(found, key=lambda each: (each.since, each.until))
 
 
 def _span(day: Certificate) -> Range:
@@ -175,7 +184,7 @@ async def _pages(
         past.known = known
         rows = rows_of(feed, missing(certificates, Range(since, max(since, known)), LATEST_MS))
         while True:
-            if part.rows:
+            if part.rows or part.removed:
                 yield rows.take(part)
             past.sequence = part.sequence
             try:
@@ -218,6 +227,7 @@ class MessageRows:
     def take(self, chunk: ArchivedTrades) -> list[TapeMessage]:
         """The messages that are whole with the rows of a chunk, and gaps before them."""
         found: list[TapeMessage] = []
+        self._gaps = _in_turn(self._gaps, chunk.removed)
         for head, trades in split(table_of(chunk)):
             if self._open is not None:
                 message, sequence = self._open
@@ -271,6 +281,7 @@ class ItemRows:
     def take(self, chunk: ArchivedTrades) -> list[Trade | Gap]:
         """The trades of a chunk, and gaps between them."""
         table = table_of(chunk)
+        self._gaps = _in_turn(self._gaps, chunk.removed)
         if not self._gaps:
             return list(trades_of(table))
         found: list[Trade | Gap] = []
@@ -284,6 +295,11 @@ class ItemRows:
         """The gaps after the last trade."""
         gaps, self._gaps = self._gaps, []
         return [each.as_gap for each in reversed(gaps)]
+
+
+def _in_turn(gaps: list[Missing], removed: Sequence[Range]) -> list[Missing]:
+    """Gaps, the next one last, with those of days that were removed meanwhile."""
+    return with_removed(gaps, removed)[::-1] if removed else gaps
 
 
 class Head(NamedTuple):

@@ -35,7 +35,7 @@ class IncompleteTrades(UserWarning):
     """Trades of a requested range may be missing in the archive; `attrs["missing"]` says of which times."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Archived:
     """What a request is about, and what is missing of it."""
 
@@ -56,6 +56,10 @@ class Archived:
             "reasons": [each.reason for each in self.missing],
         }
 
+    def removed(self, chunk: ArchivedTrades) -> None:
+        """Note the days that a chunk says were removed, since it was asked what is missing."""
+        self.missing = archived.with_removed(self.missing, chunk.removed)
+
     def warn(self) -> None:
         """Issue a warning if something is missing."""
         if self.missing:
@@ -75,14 +79,15 @@ async def table(bus: Bus, found: Archived) -> Any:
 
     from tickwire.archive_files.schema import TRADES
 
-    parts, attrs = [], found.attrs
+    parts, unit = [], dict[str, Any]()
     async with aclosing(archived.chunks(bus, found.feed, *found.span)) as chunks:
         async for chunk in chunks:
+            found.removed(chunk)
             if chunk.rows:
                 parts.append(archived.table_of(chunk))
-                attrs |= _unit(chunk)
+                unit |= _unit(chunk)
     rows = pa.concat_tables(parts).unify_dictionaries() if parts else TRADES.empty_table()
-    return rows.replace_schema_metadata({"tickwire": json.dumps(attrs)})
+    return rows.replace_schema_metadata({"tickwire": json.dumps(found.attrs | unit)})
 
 
 async def made(bus: Bus, found: Archived, form: Form, by: str | None = None) -> Any:
@@ -136,6 +141,7 @@ async def bars(bus: Bus, found: Archived, by: str) -> DataFrame:
     fold, known_units = Fold(rule), True
     async with aclosing(archived.chunks(bus, found.feed, *found.span)) as chunks:
         async for chunk in chunks:
+            found.removed(chunk)
             if not chunk.rows:
                 continue
             unit = measure_of(_described(chunk))

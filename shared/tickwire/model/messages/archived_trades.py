@@ -42,6 +42,9 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
 
     Every trade of the tape's messages up to `sequence`, in the stream of the feed, is in the archive; those of later
     messages are left out. So `sequence` is where to go on with the tape.
+
+    `removed` are days (ms) between the rows of the chunk before and these, or within the request after the last rows,
+    that were removed from the archive, also since `archive.days` was requested.
     """
 
     exchange: Exchange
@@ -51,6 +54,7 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
     sequence: Sequence
     multiplier: float | UnsetType | None = UNSET
     inverse: bool | UnsetType = UNSET
+    removed: list[Range] = field(default_factory=list)
     cursor: Cursor | None = None
     chunk: Count = 0
     more: bool = False
