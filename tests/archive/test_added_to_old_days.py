@@ -1,4 +1,4 @@
-"""Rows that are added to a day right before it would be removed: it is closed first, and kept until it is planned anew."""
+"""Rows that come to a day right before it would be removed: it is closed first, and planned anew."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def two_days(root: FolderRoot) -> None:
         days.close_day(root, each, None, lambda: None)
 
 
-async def test_a_day_that_gets_rows_between_the_plan_and_its_removal_is_closed_and_not_removed(
-    bus: Bus, tmp_path: Path
-) -> None:
+async def test_a_day_that_gets_rows_after_its_removal_was_planned_is_kept(bus: Bus, tmp_path: Path) -> None:
     root, metrics = FolderRoot(tmp_path), ArchiveMetrics(Metrics())
     two_days(root)
     storage, open_days, confirmed = Storage("TRADES-0", metrics), OpenDays(0), 0

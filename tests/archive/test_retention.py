@@ -13,7 +13,7 @@ from support.hearing import hearing
 from tickwire.archive_files.layout import date_of
 from tickwire.bus.connection import Bus
 from tickwire.client import archived
-from tickwire.client.archived import Missing
+from tickwire.client.missing import Missing, missing
 from tickwire.model.feeds import Feed
 from tickwire.model.messages import Certificate
 from tickwire.model.ranges import Range
@@ -65,11 +65,11 @@ async def test_days_beyond_the_limit_are_announced_removed_and_named(broker: str
                 found = await days_of(tape, tape.bus)
                 assert {name: found[name] for name in gone} == dict.fromkeys(gone, "removed")
                 assert "removed" not in {found[name] for name in kept}
-                missing = archived.missing(
+                found_missing = missing(
                     await archived.days(tape.bus, FEED, tape.begun, tape.at), Range(tape.begun, tape.begun + 3 * DAY)
                 )
                 begin = (tape.begun // DAY + 3) * DAY
-                assert missing == [Missing(tape.begun, begin, "removed from the archive")]
+                assert found_missing == [Missing(tape.begun, begin, "removed from the archive")]
                 # It goes on.
                 await tape.write("BTC/USDT", 5)
                 async with asyncio.timeout(60):

@@ -6,8 +6,8 @@ import numpy
 import pytest
 
 from tickwire.bars import Fold, rule_of
-from tickwire.client.archived import Missing
 from tickwire.client.archived_frames import Archived, complete
+from tickwire.client.missing import Missing
 from tickwire.model.feeds import Feed
 from tickwire.model.ranges import Range
 

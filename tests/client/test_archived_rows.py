@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tickwire.archive_files.pages import encoded
 from tickwire.archive_files.schema import TRADES
-from tickwire.client.archived import ItemRows, MessageRows, Missing
+from tickwire.client.archived import ItemRows, MessageRows
 from tickwire.client.decoded import trades_of
+from tickwire.client.missing import Missing
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.messages.archived_trades import ArchivedTrades
 from tickwire.model.ranges import Range

@@ -8,50 +8,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from tickwire.archive_files.certificate import gap_times
-from tickwire.archive_files.layout import DAY_MS, begin_of
-from tickwire.archive_files.removal import REASON
 from tickwire.bus.connection import Bus
 from tickwire.client.attempts import Attempts
 from tickwire.client.decoded import DecodedMessage
+from tickwire.client.missing import Missing, in_turn, missing
 from tickwire.errors import NoSuchService, NotArchived
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.messages.archive import Certificate
 from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
-from tickwire.model.ranges import Range, clip, merge, subtract
+from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS
 from tickwire.tape.sequence import TapeMessage
 
 ANSWER_S = 20.0
 """Time limit for a chunk; an archive that works on one, because an object store is slow, says so each 2 s."""
-NOT_ARCHIVED = "not archived"
 T = TypeVar("T")
 _decode = msgspec.msgpack.Decoder(ArchivedTrades).decode
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A range of time (ms) of which trades may be missing in the archive, and why."""
-
-    since: int
-    until: int
-    reason: str
-
-    @property
-    def as_gap(self) -> Gap:
-        """As feeds have it: a bound is exclusive, but where it is followed by an id."""
-        return Gap(since=max(-1, self.since - 1), until=self.until, reason=self.reason)
 
 
 async def days(bus: Bus, feed: Feed, since: int | None, until: int | None) -> list[Certificate]:
@@ -69,39 +51,6 @@ async def days(bus: Bus, feed: Feed, since: int | None, until: int | None) -> li
                 async for part in parts:
                     found += part.days
             return found
-
-
-def missing(found: Sequence[Certificate], span: Range, beyond: int | None = None) -> list[Missing]:
-    """What of a range (ms) may be missing by the certificates of its days, in order. Pure.
-
-    With `beyond` (ms) gaps up to that time are listed, too.
-    """
-    end = span.until if beyond is None else beyond
-    watched = [each for day in found for each in day.watched]
-    removed = clip(merge([_span(day) for day in found if day.condition == "removed"]), span)
-    ranges = [Missing(each.since, each.until, REASON) for each in removed]
-    ranges += [Missing(each.since, each.until, NOT_ARCHIVED) for each in subtract(span, merge([*watched, *removed]))]
-    for day in found:
-        for gap in day.gaps:
-            times = gap_times(gap)
-            since, until = max(times.since, span.since), min(times.until, end)
-            if since < until:
-                ranges.append(Missing(since, until, gap.reason))
-    return sorted(ranges, key=lambda each: (each.since, each.until))
-
-
-def with_removed(missing: Iterable[Missing], removed: Iterable[Range]) -> list[Missing]:
-    """What is missing, and days (ms) that were removed since that was requested; in order. Pure."""
-    found = list(missing)
-    known = merge(Range(each.since, each.until) for each in found if each.reason == REASON)
-    for span in removed:
-        found += [Missing(each.since, each.until, REASON) for each in subtract(span, known)]
-    return sorted(found, key=lambda each: (each.since, each.until))
-
-
-def _span(day: Certificate) -> Range:
-    since = begin_of(date.fromisoformat(day.date))
-    return Range(since, since + DAY_MS)
 
 
 async def chunks(
@@ -227,7 +176,7 @@ class MessageRows:
     def take(self, chunk: ArchivedTrades) -> list[TapeMessage]:
         """The messages that are whole with the rows of a chunk, and gaps before them."""
         found: list[TapeMessage] = []
-        self._gaps = _in_turn(self._gaps, chunk.removed)
+        self._gaps = in_turn(self._gaps, chunk.removed)
         for head, trades in split(table_of(chunk)):
             if self._open is not None:
                 message, sequence = self._open
@@ -281,7 +230,7 @@ class ItemRows:
     def take(self, chunk: ArchivedTrades) -> list[Trade | Gap]:
         """The trades of a chunk, and gaps between them."""
         table = table_of(chunk)
-        self._gaps = _in_turn(self._gaps, chunk.removed)
+        self._gaps = in_turn(self._gaps, chunk.removed)
         if not self._gaps:
             return list(trades_of(table))
         found: list[Trade | Gap] = []
@@ -295,11 +244,6 @@ class ItemRows:
         """The gaps after the last trade."""
         gaps, self._gaps = self._gaps, []
         return [each.as_gap for each in reversed(gaps)]
-
-
-def _in_turn(gaps: list[Missing], removed: Sequence[Range]) -> list[Missing]:
-    """Gaps, the next one last, with those of days that were removed meanwhile."""
-    return with_removed(gaps, removed)[::-1] if removed else gaps
 
 
 class Head(NamedTuple):

@@ -13,8 +13,8 @@ import msgspec
 
 from tickwire.bus.connection import Bus
 from tickwire.client import archived
-from tickwire.client.archived import Missing
 from tickwire.client.history import outside
+from tickwire.client.missing import Missing, missing, with_removed
 from tickwire.errors import BadRequest, ConfigError
 from tickwire.model.feeds import Feed, Trades
 from tickwire.model.messages.archived_trades import ArchivedTrades
@@ -58,7 +58,7 @@ class Archived:
 
     def removed(self, chunk: ArchivedTrades) -> None:
         """Note the days that a chunk says were removed, since it was asked what is missing."""
-        self.missing = archived.with_removed(self.missing, chunk.removed)
+        self.missing = with_removed(self.missing, chunk.removed)
 
     def warn(self) -> None:
         """Issue a warning if something is missing."""
@@ -70,7 +70,7 @@ class Archived:
 
 async def known(bus: Bus, feed: Feed, span: Range) -> Archived:
     """What is missing of a range (ms). Raises NotArchived, NoSuchService, StorageError."""
-    return Archived(feed, span, archived.missing(await archived.days(bus, feed, *span), span))
+    return Archived(feed, span, missing(await archived.days(bus, feed, *span), span))
 
 
 async def table(bus: Bus, found: Archived) -> Any:
