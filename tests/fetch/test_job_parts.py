@@ -129,12 +129,15 @@ async def test_progress_is_throttled_but_a_first_failure_and_checkpoints_are_not
     monkeypatch.setattr(job_report, "PROGRESS_S", 600.0)
     async with hearing(bus, subjects.job("one"), Job) as heard:
         report = JobReport(context(bus), request())
-        report.update(pages=1)
-        await report.progress()
-        report.update(pages=2)
-        await report.progress()
-        await report.on_retry(FailedAttempt("503", at(1)))
-        await report.on_retry(FailedAttempt("504", at(2)))
+        async with report.progressing():
+            report.update(pages=1)
+            report.progress()
+            await heard.first(lambda job: job.pages == 1)
+            report.update(pages=2)
+            report.progress()
+            await report.on_retry(FailedAttempt("503", at(1)))
+            await heard.first(lambda job: job.retries == 1)
+            await report.on_retry(FailedAttempt("504", at(2)))
         report.update(pages=3)
         await report.checkpoint()
         assert await last_message(bus, "one") == report.job
@@ -144,6 +147,19 @@ async def test_progress_is_throttled_but_a_first_failure_and_checkpoints_are_not
         (2, 1, "503"),
         (3, 2, "504"),
     ]
+
+
+async def test_the_last_progress_of_a_busy_moment_is_published_too(bus: Bus) -> None:
+    async with hearing(bus, subjects.job("one"), Job) as heard:
+        report = JobReport(context(bus), request())
+        async with report.progressing():
+            for pages in range(1, 6):
+                report.update(pages=pages)
+                report.progress()
+                await asyncio.sleep(0)
+            # Then a request of the exchange takes long.
+            await heard.first(lambda job: job.pages == 5)
+    assert len(heard.said) < 5
 
 
 async def test_a_second_run_takes_over_what_a_refresh_made_durable(bus: Bus) -> None:

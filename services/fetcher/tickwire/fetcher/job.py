@@ -75,7 +75,8 @@ class FetchJob:
             await self._begin()
             kind = TradeFetch if report.request.kind == "trade" else RangeFetch
             fetch = kind(self._context, self._source, report, self._probation, self._cancellation, self._stop)
-            await fetch.run()
+            async with report.progressing():
+                await fetch.run()
             await report.end("done")
         except Stopped:
             raise

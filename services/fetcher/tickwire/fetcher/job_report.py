@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from itertools import count
 
 import msgspec
@@ -18,6 +19,8 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchRequest, Job, Refused
 from tickwire.model.ranges import Range, subtract
 from tickwire.observe import logs
+from tickwire.process import lifecycle
+from tickwire.process.throttle import Throttle
 
 log = logs.get(__name__)
 
@@ -41,7 +44,7 @@ class JobReport:
         self.refreshed: list[Range] = []
         """The ranges that earlier runs of a refresh made durable."""
         self._numbers = count()
-        self._published_at = float("-inf")
+        self._throttle = Throttle()
 
     def update(self, **changes: object) -> None:
         """Change fields of the job's message."""
@@ -63,15 +66,31 @@ class JobReport:
         """Report a failed attempt; the first one at once."""
         is_first = not self.job.last_error
         self.update(retries=self.job.retries + 1, last_error=attempt.reason, next_try_at=attempt.next_try_at)
-        await self.progress(at_once=is_first)
+        self.progress(at_once=is_first)
 
-    async def progress(self, *, at_once: bool = False) -> None:
-        """Publish the message, at most five times a second unless `at_once`."""
-        now = asyncio.get_running_loop().time()
-        # Nothing is buffered for a broker that is away: by then the job may run, or have ended, elsewhere.
-        if (at_once or now - self._published_at >= PROGRESS_S) and not self._bus.lost.is_set():
-            self._published_at = now
-            await self._bus.publish(subjects.job(self.job.id), self.job)
+    def progress(self, *, at_once: bool = False) -> None:
+        """Have the message published soon, at most five times a second unless `at_once`; the newest one always is."""
+        if at_once:
+            self._throttle.notify_now()
+        else:
+            self._throttle.notify()
+
+    @asynccontextmanager
+    async def progressing(self) -> AsyncIterator[None]:
+        """Publish progress within the block; nothing after it, when the job may have ended."""
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            publishing = group.create_task(self._publish_progress())
+            try:
+                yield
+            finally:
+                publishing.cancel()
+
+    async def _publish_progress(self) -> None:
+        while True:
+            await self._throttle.wait(PROGRESS_S)
+            # Nothing is buffered for a broker that is away: by then the job may run, or have ended, elsewhere.
+            if not self._bus.lost.is_set():
+                await self._bus.publish(subjects.job(self.job.id), self.job)
 
     async def checkpoint(self) -> None:
         """Publish the message durably. Raises BrokerUnavailable."""

@@ -175,7 +175,7 @@ class RangeFetch:
             # Durable before the next suspect runs, so that a crash of that one is not counted for this job.
             await report.checkpoint()
         self._probation.end()
-        await report.progress()
+        report.progress()
 
     def _rejection(self, publisher: PagePublisher) -> PageRejected | None:
         """Report the pages that the cache rejected; the error that the job then ends with."""

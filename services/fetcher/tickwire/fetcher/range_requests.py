@@ -140,7 +140,7 @@ class RangeRequests:
                 if self._audit is not None:
                     await self._audit.compare(measured)
                 await publisher.put(found.with_finality(measured, pager.newest))
-            await self._report.progress()
+            self._report.progress()
             if any(wanted.since <= each.since < wanted.until for each in publisher.refused):
                 # The cache will most likely reject the next pages for the same reason.
                 break

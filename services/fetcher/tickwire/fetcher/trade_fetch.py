@@ -171,7 +171,7 @@ class TradeFetch:
         self._probation.end()
         await self._close(self._open - {day})
         self._open.add(day)
-        await self._report.progress()
+        self._report.progress()
 
     async def _close(self, dates: Iterable[str]) -> None:
         for each in sorted(dates):

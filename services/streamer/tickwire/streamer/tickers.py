@@ -20,8 +20,9 @@ from tickwire.model import messages, numbers
 from tickwire.model.feeds import Ticker
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
+from tickwire.process.throttle import Throttle
 from tickwire.streamer.control.feed_context import FeedContext
-from tickwire.streamer.throttle import Rejections, Throttle
+from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter, open_writer
 
 FIELDS = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}

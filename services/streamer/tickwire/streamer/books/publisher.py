@@ -8,9 +8,9 @@ from collections.abc import Callable
 from tickwire.model import messages
 from tickwire.model.feeds import BOOK_VALID_S, Book, Feed
 from tickwire.model.times import now_ms
+from tickwire.process.throttle import Throttle
 from tickwire.streamer.books.present import PresentBook
 from tickwire.streamer.control.feed_context import FeedContext
-from tickwire.streamer.throttle import Throttle
 from tickwire.tape.writer import TapeWriter
 
 REPEAT_S = BOOK_VALID_S / 3
