@@ -58,7 +58,7 @@ async def run(
         f'[nats]\nurl = "{binance.bus.url}"\n[exchange.binance]\ngateway = "{binance.simulator.url}"\n'
         "[exchange.binance.ccxt]\nenableRateLimit = false\n"
     )
-    return await import_files(stop or asyncio.Event(), config, ImportOptions(paths, None, market))
+    return await import_files(stop or asyncio.Event(), config, ImportOptions(paths, None, market), json=False)
 
 
 async def test_a_file_fills_the_day_once_and_what_is_damaged_is_named(

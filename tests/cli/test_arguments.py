@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.cli import arguments
+from tickwire.client.arguments import moment_of
 from tickwire.errors import BadRequest, TickwireError, UnsupportedTimeframe
 from tickwire.model import times
 from tickwire.model.subjects import Key
@@ -37,15 +39,53 @@ NOW = 1_767_225_600_000
         ("2w", NOW - 14 * 86_400_000),
         ("1.5h", NOW - 90 * 60_000),
         ("10s", NOW - 10_000),
+        ("1y", NOW - 365 * 86_400_000),
+        ("2024", 1_704_067_200_000),
+        ("2024-02", 1_706_745_600_000),
+        ("1970", 0),
+        ("now", NOW),
     ],
 )
 def test_a_time_is_iso_8601_or_milliseconds_or_an_age(text: str, expected: int) -> None:
     assert times.time_ms(text, NOW) == expected
 
 
+@given(st.integers(min_value=86_400_000, max_value=times.LATEST_MS))
+def test_today_and_yesterday_begin_at_midnight_in_utc(now: int) -> None:
+    today = datetime.fromtimestamp(now / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert times.time_ms("today", now) == round(today.timestamp() * 1000)
+    assert times.time_ms("yesterday", now) == round((today - timedelta(days=1)).timestamp() * 1000)
+
+
+@pytest.mark.parametrize("so_long", [timedelta(days=2, hours=1), pandas.Timedelta(hours=49), "49h"])
+def test_a_timedelta_of_a_program_is_an_age(so_long: timedelta | str) -> None:
+    assert moment_of(so_long, NOW, "since") == NOW - 49 * 3_600_000
+
+
+@pytest.mark.parametrize("so_long", [timedelta(days=60 * 365), timedelta.max, timedelta.min])
+def test_a_timedelta_beyond_all_messages_is_refused(so_long: timedelta) -> None:
+    with pytest.raises(BadRequest, match="since"):
+        moment_of(so_long, NOW, "since")
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "2024-13-01", "2024-02-30", "1704067200", "30", "30x", "-5d", "1e12", "²", "9999999999999999999"],
+    [
+        "",
+        "tomorrow",
+        "2024-13",
+        "2024-13-01",
+        "2024-02-30",
+        "2024-1",
+        "202",
+        "1704067200",
+        "30",
+        "30x",
+        "-5d",
+        "1e12",
+        "²",
+        "9999999999999999999",
+    ],
 )
 def test_a_time_that_cannot_be_read_is_refused_with_the_forms_it_may_have(text: str) -> None:
     with pytest.raises(BadRequest, match="2024-01-31") as refused:
@@ -53,7 +93,7 @@ def test_a_time_that_cannot_be_read_is_refused_with_the_forms_it_may_have(text: 
     assert "--since" in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["9999w", "1969-12-31", "0001-01-01"])
+@pytest.mark.parametrize("text", ["9999w", "99y", "1969", "1969-12", "1969-12-31", "0001-01-01"])
 def test_a_time_before_1970_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="before 1970"):
         times.time_ms(text, NOW)
@@ -67,7 +107,9 @@ def test_a_moment_written_as_iso_and_as_milliseconds_is_the_same(moment: datetim
     assert abs(written / 1000 - moment.timestamp()) < 0.001
 
 
-@pytest.mark.parametrize("text", ["2200-01-02", "9999-12-31", "7258118400001", "99999999999999", "9" * 5_000])
+@pytest.mark.parametrize(
+    "text", ["2201", "2200-02", "2200-01-02", "9999-12-31", "7258118400001", "99999999999999", "9" * 5_000]
+)
 def test_a_time_after_2199_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         times.time_ms(text, NOW)

@@ -39,7 +39,7 @@ def test_help_says_what_there_is(capsys: pytest.CaptureFixture[str], arguments: 
         (["candles", "get", "binance", "BTC/USDT", "1m", "--limit", "0"], "--limit"),
         (["candles", "get", "binance", "BTC/USDT", "1m", "--limit", "many"], "--limit"),
         (["candles", "fetch", "binance", "BTC/USDT", "1m", "--sinc", "1d"], "--since"),
-        (["candles", "fetch", "binance", "BTC/USDT", "1m", "--since", "yesterday"], "2024-01-31"),
+        (["candles", "fetch", "binance", "BTC/USDT", "1m", "--since", "2024-1"], "2024-01-31"),
         (["candles", "fetch", "binance", "BTC/USDT", "1m", "--since", "1d", "--until", "2d"], "--until"),
         (["candles", "fetch", "binance", "BTC/USDT", "1x"], "1m, 15m, 4h"),
         (["candles", "fetch", "binance,", "BTC/USDT", "1m"], "single commas"),

@@ -120,8 +120,8 @@ async def test_fetch_brings_every_combination_and_get_gives_it_back(
             assert reading.stdout is not None
             assert reading.stderr is not None
             reading.stdout.close()
-            # As a shell reports a process that SIGPIPE ended.
-            assert (reading.wait(timeout=100), reading.stderr.read()) == (141, b"")
+            # `tickwire ... | head` is no failure, also where the shell has `set -o pipefail`.
+            assert (reading.wait(timeout=100), reading.stderr.read()) == (0, b"")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console, RenderableType
 
@@ -14,7 +15,7 @@ from tickwire.cli.feeds.feed_lines import Digits
 from tickwire.cli.feeds.watch_view import WatchView
 from tickwire.cli.output import chart, render, tables
 from tickwire.model import messages
-from tickwire.model.feeds import Feed, FeedReport, Gap, Status, Ticker
+from tickwire.model.feeds import Feed, FeedReport, Gap, Kind, Status, Ticker
 from tickwire.tape.sequence import TapeMessage
 
 pytestmark = pytest.mark.pure
@@ -265,6 +266,26 @@ def test_feeds_are_a_table() -> None:
     paced = wide(tables.feed_table([report, waiting], NOON, {report.feed: 12.5}))
     assert "messages/s" in paced[0]
     assert "12.5" in paced[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "subscribers", "kind", "shown"),
+    [
+        (["cli"], 1, "book", "cli"),
+        (["a", "b", "c", "d", "e"], 5, "book", "a, b, c, 2 others"),
+        (["cli"], 2, "trade", "cli, candles"),
+        ([], 1, "trade", "candles"),
+        ([f"{number:02}" for number in range(50)], 80, "trade", "00, 01, 02, 77 others"),
+        ([], 2, "ticker", "2 others"),
+    ],
+)
+def test_who_wants_a_feed_is_named(names: list[str], subscribers: int, kind: Kind, shown: str) -> None:
+    """Its candles want a feed of trades without a name; a streamer of an earlier version names nobody."""
+    report = FeedReport(kind=kind, exchange="okx", symbol="A/B", subscribers=subscribers, subscriber_names=names)
+    assert tables.wanted_by(report) == shown
+    head, row = wide(tables.feed_table([msgspec.structs.replace(report, subscriber_names=names or ["x"])], NOON))
+    assert head.rstrip().endswith("wanted by")
+    assert row.rstrip().endswith(shown) or not names
 
 
 def test_what_never_happened_is_no_column() -> None:

@@ -39,7 +39,7 @@ async def test_a_small_terminal_shows_every_stream_and_counts_feeds_that_do_not_
             on_terminal, running.env, "status", "--watch", height=24, width=100,
             enough=lambda text: len(pictures(text)) > 3,
         )  # fmt: skip
-    assert screen.code == 0, screen.text
+    assert screen.code == 130, screen.text
     picture = pictures(screen.text)[2]
     assert len(picture) <= 24
     assert max(map(len, picture)) <= 100
@@ -67,7 +67,7 @@ async def test_the_pace_of_a_feed_is_its_messages_over_the_time_that_passed(tmp_
                 row = (await lines.until("^trade binance BTC/USDT +live ")).split()
                 if row[8] != "-":
                     seen.append((time.monotonic(), int(row[7].replace(",", "")), float(row[8])))
-            assert await watching.stop(signal.SIGINT) == 0
+            assert await watching.stop(signal.SIGINT) == 130
     ratios = [
         pace / ((counted - before) / (at - earlier)) for (earlier, before, _), (at, counted, pace) in pairwise(seen)
     ]
@@ -94,7 +94,7 @@ async def test_while_the_broker_is_silent_watching_says_so_and_goes_on(tmp_path:
             await watching.says("tickwire: the broker does not answer (9 s)")
             server.resume()
             await lines.until("^TRADES ")
-            assert await watching.stop(signal.SIGINT) == 0
+            assert await watching.stop(signal.SIGINT) == 130
         assert "Traceback" not in "\n".join(watching.lines)
 
 
@@ -107,7 +107,7 @@ async def test_while_the_broker_is_gone_watching_says_so_and_goes_on_with_the_ne
             await watching.says("does not answer (3 s)")
             await server.start()
             await lines.until("TRADES")
-            assert await watching.stop(signal.SIGINT) == 0
+            assert await watching.stop(signal.SIGINT) == 130
         assert "Traceback" not in "\n".join(watching.lines)
 
 
@@ -122,7 +122,7 @@ async def test_on_a_terminal_the_last_state_stays_below_that_the_broker_is_silen
             return found
 
         screen = await asyncio.to_thread(on_terminal, env, "status", "--watch", enough=silent, height=24)
-    assert screen.code == 0, screen.text
+    assert screen.code == 130, screen.text
     picture = pictures(screen.text)[2]
     assert re.match(r"(the broker|a service) does not answer \(3 s\)", picture[0])
     assert picture[1].startswith("broker  nats://")

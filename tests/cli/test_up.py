@@ -56,6 +56,9 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
 
         level = await running.run("log", "debug", "tickwire.bus.service")
         assert (level.code, level.out) == (0, "tickwire.bus.service is at debug in 3 service processes\n")
+        as_json = await running.run("log", "debug", "tickwire.bus.service", "--json")
+        fact = {"logger": "tickwire.bus.service", "level": "debug", "processes": 3}
+        assert (as_json.code, json.loads(as_json.out)) == (0, fact)
         for misspelt in ("tickwire.fetchr", "tickwire.sink"):
             refused = await running.run("log", "debug", misspelt)
             assert (refused.code, refused.out) == (2, "")
@@ -73,7 +76,7 @@ async def test_ctrl_c_ends_everything_in_order(tmp_path: Path) -> None:
         facts = json.loads((await running.run("status", "--json")).out)
         assert [each["service"] for each in facts["services"]] == ["cache", "cache", "fetcher", "streamer", "streamer"]
         below = running.descendants()
-        assert await running.stop(signal.SIGINT) == 0
+        assert await running.stop(signal.SIGINT) == 130
         await gone(below)
         assert not (tmp_path / "data" / "run.json").exists()
     # Services that outlive their broker complain about it.

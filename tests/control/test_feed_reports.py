@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Leases
 from tickwire.bus.service import Call
 from tickwire.errors import Busy, InternalError, NoSuchService, TickwireError
+from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
 from tickwire.streamer.control import feed_reports
 from tickwire.streamer.control.feed_reports import FeedReports
@@ -20,6 +23,23 @@ from tickwire.streamer.control.feed_supervisor import FeedSupervisor
 from tickwire.streamer.control.interests import Interests
 
 pytestmark = pytest.mark.pure
+
+
+def wanting(feeds: Callable[[], Iterable[Feed]], names: list[str]) -> SimpleNamespace:
+    """Interests of one subscriber in feeds."""
+    return SimpleNamespace(feeds=feeds, subscribers=lambda feed: 1, subscriber_names=lambda feed: names)
+
+
+@given(st.lists(st.lists(st.text(max_size=64), max_size=50), max_size=40))
+def test_a_chunk_of_reports_fits_into_a_message_whatever_the_subscribers_are_called(names: list[list[str]]) -> None:
+    reports = [
+        FeedReport(kind="trade", exchange="binance", symbol=f"C{number}/USDT", subscriber_names=each)
+        for number, each in enumerate(names)
+    ]
+    chunks = feed_reports.chunked(reports)
+    assert [report for chunk in chunks for report in chunk] == reports
+    assert all(len(messages.encode(FeedList(feeds=chunk))) < 512 * 1024 for chunk in chunks)
+    assert len(chunks) == 1 or all(chunks)
 
 
 @pytest.mark.parametrize("kind", [NoSuchService, Busy, InternalError])
@@ -32,13 +52,13 @@ async def test_a_feed_is_reported_though_its_owner_refuses_to_report_it(kind: ty
     reports = FeedReports(
         cast(Bus, SimpleNamespace(request_chunks=refuses)),
         "this",
-        cast(Interests, SimpleNamespace(subscribers=lambda feed: 1)),
+        cast(Interests, wanting(list, ["me"])),
         cast(Leases, SimpleNamespace(holder=lambda path: "other")),
         cast(FeedSupervisor, None),
         8,
     )
     report = await reports.of(Feed("trade", "binance", "BTC/USDT"))
-    assert (report.owner, report.subscribers) == ("other", 1)
+    assert (report.owner, report.subscribers, report.subscriber_names) == ("other", 1, ["me"])
 
 
 @pytest.mark.parametrize("owns", [True, False])
@@ -64,7 +84,7 @@ async def test_a_list_of_thousands_of_feeds_gives_the_loop_its_turns(
     reports = FeedReports(
         cast(Bus, None),
         "this",
-        cast(Interests, SimpleNamespace(feeds=lambda: reversed(feeds), subscribers=lambda feed: 1)),
+        cast(Interests, wanting(lambda: reversed(feeds), [])),
         cast(Leases, SimpleNamespace(members={"this"})),
         cast(FeedSupervisor, SimpleNamespace(reports=lambda exchange, symbol: iter(owned))),
         8,

@@ -110,6 +110,8 @@ def test_credentials_come_from_the_environment_and_stay_out_of_the_settings(monk
     ("address", "shown", "user"),
     [
         ("nats://one:4222", "nats://one:4222", None),
+        ("one:4222, two:1", "nats://one:4222,nats://two:1", None),
+        ("[::1]:4222", "nats://[::1]:4222", None),
         ("nats://one, tls://two:1", "nats://one,tls://two:1", None),
         ("nats://me:pa@ss%2Fword@one:4222", "nats://one:4222", "me"),
         ("nats://token@one:4222", "nats://one:4222", None),
@@ -125,12 +127,18 @@ def test_an_address_is_shown_without_what_is_secret(address: str, shown: str, us
 
 @pytest.mark.parametrize(
     "address",
-    ["", ",", "one:4222", "http://one", "nats://", "nats://:4222", "nats://one:port", "nats://one:70000",
+    ["", ",", "one", "http://one", "me:pw@one:4222", "nats://me:12,w@one:4222", "one:70000", "nats://",
+     "nats://:4222", "nats://one:port", "nats://one:70000",
      "nats://me:pa/ss@one:4222", "nats://me:12/ss@one", "nats://me:1?ss@one", "nats://me:1#ss@one", "nats://me:p,w@one",
      "nats://one,ws://two", "nats://[one"],
 )  # fmt: skip
 def test_what_cannot_be_the_address_of_a_broker_is_none(address: str) -> None:
     assert not addresses.are_valid(address)
+
+
+def test_a_host_and_a_port_are_the_address_of_a_broker() -> None:
+    """`tickwire url` prints it for programs, whose clients may want a scheme."""
+    assert config.load(written("[nats]\nurl = 'localhost:4222'")).nats.url == "nats://localhost:4222"
 
 
 def test_a_password_never_shows_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

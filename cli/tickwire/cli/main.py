@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,16 +15,34 @@ from tickwire.process import imports, optional_packages
 
 # Typer's vendored Click has no public name for the base class of its errors.
 ClickException = typer.BadParameter.__mro__[2]
-BROKEN_PIPE = 141
-"""Exit code of a command whose reader has closed the pipe: 128 + SIGPIPE, as shells report it."""
 
 app = typer.Typer(
     help="Exchange market data on a bus: live feeds and candles from any exchange, over NATS, into a CSV cache.\n\n"
     "Start with `tickwire demo`, which needs no network, or `tickwire up` and then `tickwire watch` or "
     "`tickwire candles fetch`.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is still missing, 130 interrupted.",
-    **GROUP,
+    epilog="Exit codes: 0 done, or nobody reads the output any more (a closed pipe); 1 failed; 2 wrong usage; "
+    "3 something is still missing; 130 Ctrl-C.",
+    **GROUP | {"add_completion": True},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from tickwire.model.version import VERSION
+
+        print(f"tickwire {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before any command."""
+
+
 # Groups without a name: their commands stand at the top.
 for group in (processes, inspection, feeds):
     app.add_typer(group.app)
@@ -53,9 +71,9 @@ def run(arguments: list[str] | None = None) -> int:
             return 2
         if not _is_broken_pipe(error):
             raise
-        # Otherwise the interpreter fails to flush the rest of the output at exit.
+        # The reader has what it wanted. Otherwise the interpreter fails to flush the rest of the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return 0
     return code if isinstance(code, int) else 0
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tickwire.cli import completion
+
 GROUP: dict[str, Any] = {
     "rich_markup_mode": None,
     "no_args_is_help": True,
@@ -23,20 +25,31 @@ Config = Annotated[
 ]
 Watching = Annotated[bool, typer.Option("--watch", help="Print again each second, until Ctrl-C.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")]
+Exchange = Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.", autocompletion=completion.exchanges)]
 Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="A ccxt symbol.")]
-Exchanges = Annotated[str, typer.Argument(metavar="EXCHANGES", help="ccxt ids: binance,okx")]
+Exchanges = Annotated[
+    str, typer.Argument(metavar="EXCHANGES", help="ccxt ids: binance,okx", autocompletion=completion.exchanges)
+]
 Symbols = Annotated[str, typer.Argument(metavar="SYMBOLS", help="ccxt symbols: BTC/USDT,ETH/USDT")]
-Timeframes = Annotated[str, typer.Argument(metavar="TIMEFRAMES", help="1m,1h,1d")]
+Timeframes = Annotated[str, typer.Argument(metavar="TIMEFRAMES", help="1m,1h,1d", autocompletion=completion.timeframes)]
 SomeExchanges = Annotated[str | None, typer.Argument(metavar="[EXCHANGES]", help="Only these; all by default.")]
 SomeSymbols = Annotated[str | None, typer.Argument(metavar="[SYMBOLS]", help="Only these; all by default.")]
 SomeTimeframes = Annotated[str | None, typer.Argument(metavar="[TIMEFRAMES]", help="Only these; all by default.")]
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="trade, book, ticker or candle")]
-CandleTimeframes = Annotated[str | None, typer.Argument(metavar="[TIMEFRAMES]", help="For candles: 1m,1h")]
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="trade, book, ticker or candle", autocompletion=completion.kinds)
+]
+SomeKind = Annotated[
+    str | None, typer.Argument(metavar="KIND", help="trade, book, ticker or candle", autocompletion=completion.kinds)
+]
+CandleTimeframes = Annotated[
+    str | None,
+    typer.Argument(metavar="[TIMEFRAMES]", help="For candles: 1m,1h", autocompletion=completion.timeframes),
+]
 Subscriber = Annotated[str, typer.Option("--subscriber", metavar="NAME", help="Name of the subscriber; any name.")]
 Depth = Annotated[int | None, typer.Option("--depth", metavar="N", min=1, help="Levels a side of a book.")]
 Cadence = Annotated[int | None, typer.Option("--cadence", metavar="MS", min=0, help="Pause between books (ms).")]
-TIME = "ISO 8601 (UTC by default), ms epoch, or an age: 30d, 12h, 90m, 2w."
+TIME = "ISO 8601 (UTC by default), a year, a month, yesterday, ms epoch, or an age: 30d, 12h, 90m, 2w, 1y."
 
 
 class Format(StrEnum):

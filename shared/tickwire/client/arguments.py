@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 from tickwire.errors import BadRequest
@@ -11,8 +11,9 @@ from tickwire.model import subjects, timeframes, times
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 
-Time = int | float | str | datetime
-"""Milliseconds since 1970, ISO 8601 or an age such as "30d" as on the command line, or a datetime (UTC if naive)."""
+Time = int | float | str | datetime | timedelta
+"""Milliseconds since 1970; ISO 8601, a year or an age such as "30d", as on the command line; a datetime (UTC if naive);
+or a timedelta: so long before now."""
 Names = str | Sequence[str]
 
 
@@ -53,8 +54,10 @@ def moment_of(moment: Time | None, now: int, what: str) -> int | None:
     """A time as ms; ages are before `now` (ms). Raises BadRequest, which calls the time `what`."""
     if moment is None:
         return None
-    if isinstance(moment, datetime):
+    if isinstance(moment, datetime | timedelta):
         try:
+            if isinstance(moment, timedelta):
+                moment = datetime.fromtimestamp(now / 1000, UTC) - moment
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
             found = round(moment.timestamp() * 1000)
         except (ValueError, OverflowError) as error:
@@ -62,7 +65,7 @@ def moment_of(moment: Time | None, now: int, what: str) -> int | None:
             raise BadRequest(f"{what} {moment} is not a time", times.TIME_FORMS) from error
         if found < 0:
             raise BadRequest(f"{what} {moment} is before 1970", "choose a later time")
-        return found
+        return times.time_ms(str(found), now, what) if found > times.LATEST_MS else found
     if isinstance(moment, float) and moment.is_integer():
         moment = int(moment)
     return times.time_ms(str(moment), now, what)

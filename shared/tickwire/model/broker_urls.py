@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 REMEDY = (
@@ -9,11 +10,14 @@ REMEDY = (
     "TICKWIRE_NATS_PASSWORD"
 )
 _WEBSOCKETS = ("ws", "wss")
+_HOST_AND_PORT = re.compile(r"([^\s:/?#@\[\]]+|\[[0-9A-Fa-f:.]+\]):\d+\Z")
+"""Without a user: what follows a comma in a password may look like a host."""
 
 
 def split(urls: str) -> list[str]:
-    """The single URLs: one, or those of a cluster."""
-    return [url.strip() for url in urls.split(",") if url.strip()]
+    """The single URLs: one, or those of a cluster; `localhost:4222` is nats://localhost:4222."""
+    found = [url.strip() for url in urls.split(",") if url.strip()]
+    return [f"nats://{url}" if _HOST_AND_PORT.match(url) else url for url in found]
 
 
 def are_valid(urls: str) -> bool:

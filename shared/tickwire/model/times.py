@@ -23,10 +23,16 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """A sequence of a stream, or an exchange's number of a change."""
 
-TIME_FORMS = "write 2024-01-31, 2024-01-31T12:00, a number of milliseconds, or an age such as 30d or 12h"
+TIME_FORMS = (
+    "write 2024, 2024-01, 2024-01-31, 2024-01-31T12:00, yesterday, a number of milliseconds, "
+    "or an age such as 30d or 12h"
+)
 
-_AGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])\Z")
-_AGE_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+DAY_MS = 86_400_000
+_AGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdwy])\Z")
+_AGE_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": DAY_MS, "w": 7 * DAY_MS, "y": 365 * DAY_MS}
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+_YEAR_OR_MONTH = re.compile(r"[12]\d{3}(-(0[1-9]|1[0-2]))?\Z", re.ASCII)
 _COMPACT_DATE_DIGITS = 8
 _OLDEST_MS = 100_000_000_000
 """Numbers between 0 and this (1973) are rejected: probably seconds instead of milliseconds."""
@@ -45,6 +51,7 @@ def now_ms() -> int:
 def time_ms(text: str, now: int, option: str = "time") -> int:
     """A time as ms epoch, from ISO 8601 (default UTC), ms epoch, or an age before `now` (ms).
 
+    A year, a month, a day, `today` and `yesterday` are their beginnings in UTC; `1y` is 365 days ago, `now` is now.
     Raises BadRequest, naming the option.
     """
     moment = _moment(text.strip(), now, option)
@@ -59,7 +66,13 @@ def _moment(text: str, now: int, option: str) -> int:
         if moment < 0:
             raise BadRequest(f"{option} {text} is before 1970", "choose a shorter age")
         return moment
-    if text.isascii() and text.isdigit() and len(text) != _COMPACT_DATE_DIGITS:
+    if text == "now":
+        return now
+    if text in _DAYS_AGO:
+        return now - now % DAY_MS - _DAYS_AGO[text] * DAY_MS
+    if _YEAR_OR_MONTH.match(text):
+        text = f"{text}-01-01"[:10]
+    elif text.isascii() and text.isdigit() and len(text) != _COMPACT_DATE_DIGITS:
         number = int(text) if len(text) <= 16 else -1
         if number == 0 or _OLDEST_MS <= number <= 10**14:
             return number

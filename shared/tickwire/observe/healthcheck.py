@@ -19,15 +19,15 @@ from tickwire.errors import ConfigError, TickwireError
 TIMEOUT_S = 5.0
 
 
-def main(config: Path | None = None) -> int:
-    """Print `ready` or the reason; returns the exit code: 0, 1 when not ready, 2 when no port is configured."""
+def main(config: Path | None = None, *, json_: bool = False) -> int:
+    """Print `ready` or the reason, or both as JSON; returns the exit code: 0, 1 if not ready, 2 without a port."""
     try:
         host, port = _address(config)
     except TickwireError as error:
         print(f"tickwire: {error}", file=sys.stderr)
         return 2
     reason = asked("127.0.0.1" if host == "0.0.0.0" else host, port)
-    print(reason or "ready")
+    print(json.dumps({"ready": reason is None, "reason": reason}) if json_ else reason or "ready")
     return 1 if reason else 0
 
 

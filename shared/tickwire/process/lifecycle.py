@@ -19,7 +19,7 @@ _USAGE = (BadRequest, ConfigError, Forbidden, UnsupportedTimeframe)
 
 
 class Exit(IntEnum):
-    """Exit codes of every tickwire command; those above 100 follow the shell (128 + signal)."""
+    """Exit codes of every tickwire command; that of Ctrl-C follows the shell (128 + signal)."""
 
     OK = 0
     FAILED = 1
@@ -31,7 +31,9 @@ class Exit(IntEnum):
 def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     """Run `main(stop)` on a fresh loop (uvloop where it is installed) and return its exit code.
 
-    SIGTERM and SIGINT set `stop`; `main` then finishes accepted work and returns. A second SIGINT cancels it.
+    SIGTERM and SIGINT set `stop`; `main` then finishes accepted work and returns. A second SIGINT cancels it. After
+    SIGINT (Ctrl-C) the exit code of what has not failed is INTERRUPTED, whatever it was doing; after SIGTERM that of
+    what runs until it is stopped is OK.
     A TickwireError is printed in one line on standard error; any other exception is a bug and shows its traceback.
     """
     try:
@@ -51,26 +53,32 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
 
 async def _supervise(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int | None:
     stop = asyncio.Event()
-    with stopping_on_signals(stop):
-        return await main(stop)
+    with stopping_on_signals(stop) as interrupted:
+        code = await main(stop)
+    return code or (Exit.INTERRUPTED if interrupted.is_set() else Exit.OK)
 
 
 @contextmanager
-def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
-    """While inside, SIGTERM and the first SIGINT set `stop`; a second SIGINT cancels the current task."""
+def stopping_on_signals(stop: asyncio.Event) -> Iterator[asyncio.Event]:
+    """While inside, SIGTERM and the first SIGINT set `stop`; a second SIGINT cancels the current task.
+
+    Yields an event that is set by SIGINT.
+    """
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
+    interrupted = asyncio.Event()
 
-    def interrupted() -> None:
+    def interrupt() -> None:
         if stop.is_set():
             task.cancel()
+        interrupted.set()
         stop.set()
 
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, interrupted)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
     try:
-        yield
+        yield interrupted
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         loop.remove_signal_handler(signal.SIGINT)

@@ -67,7 +67,7 @@ class NatsSettings(_Section):
     def _is_valid(cls, url: str | None) -> str | None:
         if url is not None and not broker_urls.are_valid(url):
             raise ValueError(broker_urls.REMEDY)
-        return url
+        return url and ",".join(broker_urls.split(url))
 
 
 class CacheSettings(_Section):

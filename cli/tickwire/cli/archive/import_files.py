@@ -70,7 +70,7 @@ class Imported:
     """By the venue's id, as ccxt describes them."""
 
 
-async def import_files(stop: asyncio.Event, config: Path | None, options: ImportOptions) -> int:
+async def import_files(stop: asyncio.Event, config: Path | None, options: ImportOptions, json: bool) -> int:
     """Import files, name those that cannot be, and print what was done. Raises NoSuchService without an archive."""
     settings = settings_of(config)
     files = found_files(options.paths)
@@ -91,6 +91,8 @@ async def import_files(stop: asyncio.Event, config: Path | None, options: Import
             except (TickwireError, OSError) as error:
                 done.failed += 1
                 render.remark(f"{path}: {error}")
+    if json:
+        render.as_json({name: getattr(done, name) for name in ("files", "rows", "archived", "failed", "incomplete")})
     render.remark(
         f"{render.plural(done.files, 'file')} imported with {render.plural(done.rows, 'trade')}; "
         f"{done.archived} archived already, {done.failed} failed"

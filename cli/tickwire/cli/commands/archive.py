@@ -42,6 +42,7 @@ def import_(
     ] = None,
     market: Annotated[MarketKind, typer.Option("--market", help="The kind of their markets.")] = MarketKind.spot,
     config: Config = None,
+    json: Json = False,
 ) -> int:
     """Import daily files of trades that a venue publishes.
 
@@ -53,4 +54,4 @@ def import_(
     """
     from tickwire.cli.archive import import_files as module
 
-    return invoke(module.import_files, config, module.ImportOptions(paths, exchange, market.value))
+    return invoke(module.import_files, config, module.ImportOptions(paths, exchange, market.value), json)

@@ -16,6 +16,7 @@ from tickwire.cli.options import (
     Exchanges,
     Format,
     Json,
+    JsonLines,
     SomeExchanges,
     SomeSymbols,
     SomeTimeframes,
@@ -83,6 +84,7 @@ def get(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of standard output.")
     ] = None,
     config: Config = None,
+    json: JsonLines = False,
 ) -> int:
     """Read candles from the cache.
 
@@ -99,7 +101,7 @@ def get(
     options = module.GetOptions(
         KeyNames(exchanges, symbols, timeframes), since, until, limit=limit, last=last, fetch=fetch
     )
-    return invoke(module.get, config, options, form, output)
+    return invoke(module.get, config, options, Format.jsonl if json else form, output)
 
 
 @app.command("list")

@@ -18,6 +18,7 @@ from tickwire.cli.options import (
     Exchanges,
     Json,
     Kind,
+    SomeKind,
     Subscriber,
     Symbol,
     Symbols,
@@ -87,21 +88,30 @@ def start(
 
 @app.command()
 def stop(
-    kind: Kind,
-    exchanges: Exchanges,
-    symbols: Symbols,
+    kind: SomeKind = None,
+    exchanges: Annotated[str | None, typer.Argument(metavar="EXCHANGES", help="ccxt ids: binance,okx")] = None,
+    symbols: Annotated[str | None, typer.Argument(metavar="SYMBOLS", help="ccxt symbols: BTC/USDT,ETH/USDT")] = None,
     timeframes: CandleTimeframes = None,
+    all_: Annotated[bool, typer.Option("--all", help="All feeds of the subscriber.")] = False,
     subscriber: Subscriber = "cli",
     config: Config = None,
     json: Json = False,
 ) -> int:
     """Stop feeds that were started.
 
-    A feed ends with its last subscriber.
+    A feed ends with its last subscriber; `tickwire ps` prints who wants it.
+
+    Example: tickwire stop trade binance BTC/USDT
     """
     from tickwire.cli.arguments import FeedNames
     from tickwire.cli.feeds import interests
 
+    if all_ and kind is not None:
+        raise typer.BadParameter("--all stops all feeds: leave their names out")
+    if all_:
+        return invoke(interests.stop, config, None, subscriber, json)
+    if kind is None or exchanges is None or symbols is None:
+        raise typer.BadParameter("name the feeds (KIND EXCHANGES SYMBOLS), or give --all")
     return invoke(interests.stop, config, FeedNames(kind, exchanges, symbols, timeframes), subscriber, json)
 
 

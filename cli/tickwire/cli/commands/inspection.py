@@ -72,8 +72,9 @@ def log(
     level: Annotated[Level, typer.Argument(metavar="LEVEL", help="debug, info, warning or error")],
     logger: Annotated[str, typer.Argument(metavar="[LOGGER]", help="Such as tickwire.fetcher.")] = "tickwire",
     config: Config = None,
+    json: Json = False,
 ) -> int:
     """Change how much the running services log."""
     from tickwire.cli.status import log as module
 
-    return invoke(module.log, config, level.value, logger)
+    return invoke(module.log, config, level.value, logger, json)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tickwire.cli.invoke import invoke
-from tickwire.cli.options import GROUP, Config, Service
+from tickwire.cli.options import GROUP, Config, Json, Service
 
 app = typer.Typer(**GROUP)
 
@@ -59,19 +59,19 @@ def service(
 
 
 @app.command()
-def declare(config: Config = None) -> int:
+def declare(config: Config = None, json: Json = False) -> int:
     """Create the broker's streams as configured, for services that are not permitted to."""
     from tickwire.cli.processes import declare as module
 
-    return invoke(module.declare, config)
+    return invoke(module.declare, config, json)
 
 
 @app.command()
-def health(config: Config = None) -> int:
+def health(config: Config = None, json: Json = False) -> int:
     """Ask the service at metrics.port of this machine whether it is ready: exit code 0 if so, else 1."""
     from tickwire.observe import healthcheck
 
-    return healthcheck.main(config)
+    return healthcheck.main(config, json_=json)
 
 
 @app.command(

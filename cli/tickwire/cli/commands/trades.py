@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tickwire.cli.invoke import ask, invoke
-from tickwire.cli.options import GROUP, TIME, Config, Exchange, Exchanges, Json, Symbol, Symbols, TradeFormat
+from tickwire.cli.options import GROUP, TIME, Config, Exchange, Exchanges, Json, JsonLines, Symbol, Symbols, TradeFormat
 
 app = typer.Typer(help="Fetch and read archived trades.", **GROUP)
 
@@ -46,6 +46,7 @@ def get(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A file instead of standard output.")
     ] = None,
     config: Config = None,
+    json: JsonLines = False,
 ) -> int:
     """Read trades from the archive.
 
@@ -57,4 +58,5 @@ def get(
     """
     from tickwire.cli.archive import trades as module
 
+    form = TradeFormat.jsonl if json else form
     return ask(module.get, config, module.GetOptions(exchange, symbol, since, until), form, output)

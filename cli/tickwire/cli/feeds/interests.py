@@ -70,28 +70,48 @@ async def start(stop: asyncio.Event, config: Path | None, options: StartOptions,
     return _exit_code(refused)
 
 
-async def stop(stop: asyncio.Event, config: Path | None, names: FeedNames, subscriber: str, json: bool) -> int:
-    """Withdraw a subscriber's interest in every feed; exit code 1 where one does not run."""
-    feeds = arguments.feeds(*names)
+async def stop(stop: asyncio.Event, config: Path | None, names: FeedNames | None, subscriber: str, json: bool) -> int:
+    """Withdraw a subscriber's interest in every feed, or without names in all; exit code 1 where one does not run."""
+    feeds = [] if names is None else arguments.feeds(*names)
     async with connected(settings_of(config), stop) as bus:
         running, silent = await bus.service_wait.call(lambda: list_feeds(bus))
+        if names is None:
+            feeds = [each.feed for each in running if _may_want(each, subscriber)]
         done, refused = await _each(feeds, lambda feed: _stop_one(bus, feed, subscriber))
-    before = {each.feed: each.subscribers for each in running}
+    before = {each.feed: each for each in running}
     absent = [] if silent else [each for each in feeds if each not in before]
     _print([each for each in done if each.feed not in absent], json)
-    known = [(each.exchange, each.symbol) for each in running if each.kind == names.kind]
+    known = [(each.exchange, each.symbol) for each in running if names is not None and each.kind == names.kind]
     for each in absent:
         like = markets_like(each.exchange, each.symbol, known)
         render.remark(f"{each} does not run; running are {like}" if like else f"{each} does not run")
-    kept = [each for each in done if each.subscribers]
-    strange = [each for each in kept if before.get(each.feed) == each.subscribers]
-    if strange and not json:
-        render.remark(f"{subscriber} was no subscriber of {listed([str(each.feed) for each in strange])}")
-        kept = [each for each in kept if each not in strange]
+    strange = [before[each.feed] for each in done if each.feed in before and _is_strange(before[each.feed], each)]
+    kept = [each for each in done if each.subscribers and each.feed not in [other.feed for other in strange]]
+    if strange and not json and names is not None:
+        render.remark(f"{subscriber} was no subscriber of {listed([_with_names(each) for each in strange])}")
+    if names is None and not json and len(strange) == len(done):
+        render.remark(f"{subscriber} is no subscriber of any feed; `tickwire ps` prints who is")
     if kept and not json:
         others = render.plural(sum(each.subscribers for each in kept), "other subscriber")
         render.remark(f"{subscriber} is no longer a subscriber; the feed continues for {others} (see `tickwire ps`)")
     return Exit.FAILED if absent else _exit_code(refused)
+
+
+def _may_want(report: FeedReport, subscriber: str) -> bool:
+    """Return whether a feed may have a subscriber; a report of an earlier version, or of very many, lacks names."""
+    some = len(report.subscriber_names) in (0, tables.MANY_NAMES)
+    return subscriber in report.subscriber_names or (some and report.subscribers > len(report.subscriber_names))
+
+
+def _is_strange(before: FeedReport, after: FeedReport) -> bool:
+    """Return whether the subscriber that was withdrawn had not been one."""
+    return bool(after.subscribers) and before.subscribers == after.subscribers
+
+
+def _with_names(report: FeedReport) -> str:
+    """Return a feed with its subscribers."""
+    by = tables.wanted_by(report)
+    return f"{report.feed} (wanted by {by})" if by else str(report.feed)
 
 
 async def _stop_one(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:

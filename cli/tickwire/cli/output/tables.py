@@ -74,6 +74,10 @@ def fetched_table(jobs: Sequence[Job]) -> FittingTable:
     return table
 
 
+NAMES_SHOWN = 3
+"""Subscribers of a feed that a table names."""
+MANY_NAMES = 50
+"""So many names, and a report may not have all."""
 COUNTS = ("reconnects", "gaps", "repaired", "rejected", "conflated")
 
 
@@ -85,10 +89,11 @@ def feed_table(feeds: Sequence[FeedReport], now: int, rates: Mapping[Feed, float
     counts = [name for name in COUNTS if any(getattr(each, name) for each in feeds)]
     rate_column = () if rates is None else ("messages/s",)
     numbers = ("subscribers", "items", "messages", *rate_column, "last", *counts)
+    by = ("wanted by",) if any(each.subscriber_names for each in feeds) else ()
     why = ("why",) if any(each.reason for each in feeds) else ()
     table = FittingTable(
         "",
-        ("feed", "state", "owner", *numbers, *why),
+        ("feed", "state", "owner", *numbers, *by, *why),
         right=numbers,
         least=(
             "owner",
@@ -102,7 +107,7 @@ def feed_table(feeds: Sequence[FeedReport], now: int, rates: Mapping[Feed, float
             "last",
             *counts,
         ),
-        prose=why,
+        prose=(*by, *why),
     )
     for each in feeds:
         rate = () if rates is None else (f"{rates[each.feed]:,.1f}" if each.feed in rates else "-",)
@@ -116,9 +121,22 @@ def feed_table(feeds: Sequence[FeedReport], now: int, rates: Mapping[Feed, float
             *rate,
             "-" if each.last_message is None else f"{render.age(now - each.last_message)} ago",
             *(f"{getattr(each, name):,}" for name in counts),
+            *(wanted_by(each) for _ in by),
             *(each.reason for _ in why),
         )
     return table
+
+
+def wanted_by(report: FeedReport) -> str:
+    """Return the names of the subscribers of a feed, some of them where there are many: `cli, my-bot, 2 others`."""
+    shown = report.subscriber_names[:NAMES_SHOWN]
+    if report.kind == "trade" and report.subscribers > len(report.subscriber_names) < MANY_NAMES:
+        # Candles that are built from its trades.
+        shown = [*shown, "candles"]
+        others = len(report.subscriber_names) - NAMES_SHOWN
+    else:
+        others = report.subscribers - len(shown)
+    return ", ".join([*shown, render.plural(others, "other")] if others > 0 else shown)
 
 
 def started_table(feeds: Sequence[FeedReport]) -> FittingTable:

@@ -13,7 +13,7 @@ from tickwire.cli.output import render
 from tickwire.observe import logs
 
 
-async def declare(stop: asyncio.Event, config: Path | None) -> None:
+async def declare(stop: asyncio.Event, config: Path | None, json: bool) -> None:
     """Create or update every stream as configured."""
     settings = configuration.load(config)
     logs.configure(settings.log)
@@ -22,5 +22,8 @@ async def declare(stop: asyncio.Event, config: Path | None) -> None:
         await streams.forget_former(bus.jetstream)
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
         await streams.declare_archive(bus.jetstream, settings.nats.replicas)
+    if json:
+        render.as_json({"broker": bus.url, "replicas": settings.nats.replicas})
+        return
     copies = f", each kept by {settings.nats.replicas} servers" if settings.nats.replicas > 1 else ""
     render.remark(f"the streams at {bus.url} are as configured{copies}")

@@ -18,7 +18,7 @@ from tickwire.model.messages import LogLevel
 from tickwire.process.lifecycle import Exit
 
 
-async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str) -> int:
+async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str, json: bool) -> int:
     """Set the level of a logger in every running service that has it.
 
     Raises BadRequest if none has it, NoSuchService if none runs.
@@ -40,5 +40,8 @@ async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str)
         raise NoSuchService(
             f"no service confirmed the level within {time.monotonic() - began:.1f} s", "start all with `tickwire up`"
         )
+    if json:
+        render.as_json({"logger": logger, "level": level, "processes": len(confirmed)})
+        return Exit.OK
     print(f"{logger} is at {level} in {render.plural(len(confirmed), 'service process', 'service processes')}")
     return Exit.OK

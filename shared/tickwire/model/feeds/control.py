@@ -58,8 +58,10 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     """The state of a feed by its owner, and the reply to `streamer.start` and `streamer.stop`.
 
     `waiting`: the feed has no owner yet. `items` counts trades, book changes, ticker updates or candles; `messages` the
-    published messages; all counts are since the owner started. `built`: candles are built from the feed's trades, whose
-    state they have; other candles are the exchange's own. `reason` is the error of a `failed` feed, which is retried.
+    published messages; all counts are since the owner started. `subscriber_names` are the first 50 of those who want
+    the feed by their names; candles count as subscribers of their symbol's trades, without a name. `built`: candles are
+    built from the feed's trades, whose state they have; other candles are the exchange's own. `reason` is the error of
+    a `failed` feed, which is retried.
     """
 
     kind: Kind
@@ -70,6 +72,7 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     reason: str = ""
     owner: Name | None = None
     subscribers: Count = 0
+    subscriber_names: list[str] = field(default_factory=list)
     items: Count = 0
     messages: Count = 0
     last_message: Time | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,10 +24,21 @@ log = logs.get(__name__)
 
 OTHERS_S = 1.0
 """How long another instance may take to report its feeds."""
-FEEDS_PER_CHUNK = 500
-"""A report has about 500 bytes at most: a chunk is half of the broker's limit."""
+CHUNK_BYTES = 250_000
+"""About half of the broker's limit for a message."""
+REPORT_BYTES = 500
+"""Of a report at most, without the names of subscribers."""
+_NAME_BYTES = 6
+"""Of a character at most, as JSON escapes it."""
 LONGEST_S = 0.002
 """Time after which a list gives way to the loop: 10,000 feeds took 25 ms of CPU in one turn."""
+
+
+class Subscribers(NamedTuple):
+    """How many subscribers a feed has, and the names of some."""
+
+    total: int
+    names: list[str]
 
 
 class FeedReports:
@@ -44,10 +56,10 @@ class FeedReports:
 
     async def of(self, feed: Feed) -> FeedReport:
         """One feed as its owner reports it."""
-        subscribers = self._interests.subscribers(feed)
+        subscribers = self._subscribers(feed)
         # A version before slots owns each feed by itself.
         owner = self._leases.holder(slot_of(feed, self._partitions)) or self._leases.holder(feed.market.path)
-        if owner is None or subscribers == 0:
+        if owner is None or subscribers.total == 0:
             return _unreported(feed, subscribers, owner)
         answer = await self._reported_by(owner, FeedsRequest(exchange=feed.exchange, symbol=feed.symbol))
         known = {report.feed: report for report in answer or ()}
@@ -68,7 +80,7 @@ class FeedReports:
         # Some 10 ms for 10,000: in a thread.
         for feed in await asyncio.to_thread(sorted, wanted, key=_place):
             if request.exchange in (None, feed.exchange) and request.symbol in (None, feed.symbol):
-                subscribers = self._interests.subscribers(feed)
+                subscribers = self._subscribers(feed)
                 found.append(_reported(owned, feed, subscribers) or _unreported(feed, subscribers, None))
             await loop_yield.after_step()
         await _reply_in_chunks(call, found, silent)
@@ -84,6 +96,9 @@ class FeedReports:
             found.append(report)
             await loop_yield.after_step()
         return found
+
+    def _subscribers(self, feed: Feed) -> Subscribers:
+        return Subscribers(self._interests.subscribers(feed), self._interests.subscriber_names(feed))
 
     async def _reported_by(self, instance: str, request: FeedsRequest) -> list[FeedReport] | None:
         """The feeds that an instance owns; None if it does not answer, or refuses to."""
@@ -103,11 +118,25 @@ class FeedReports:
 
 
 async def _reply_in_chunks(call: Call, reports: Sequence[FeedReport], silent: list[str]) -> None:
-    chunks = [reports[start : start + FEEDS_PER_CHUNK] for start in range(0, len(reports), FEEDS_PER_CHUNK)] or [[]]
+    chunks = chunked(reports)
     for number, chunk in enumerate(chunks):
         more = number + 1 < len(chunks)
-        await call.reply(FeedList(feeds=list(chunk), silent=silent, chunk=number, more=more))
+        await call.reply(FeedList(feeds=chunk, silent=silent, chunk=number, more=more))
         await asyncio.sleep(0)
+
+
+def chunked(reports: Sequence[FeedReport]) -> list[list[FeedReport]]:
+    """The reports in chunks of CHUNK_BYTES at most; one empty chunk where there are none."""
+    chunks: list[list[FeedReport]] = [[]]
+    room = CHUNK_BYTES
+    for report in reports:
+        size = REPORT_BYTES + sum(_NAME_BYTES * (len(name) + 1) for name in report.subscriber_names)
+        if size > room:
+            chunks.append([])
+            room = CHUNK_BYTES
+        chunks[-1].append(report)
+        room -= size
+    return chunks
 
 
 def _place(feed: Feed) -> tuple[str, str, str, str]:
@@ -119,20 +148,21 @@ def _decode(data: bytes) -> FeedList:
     return messages.decode(data, FeedList)
 
 
-def _unreported(feed: Feed, subscribers: int, owner: str | None) -> FeedReport:
+def _unreported(feed: Feed, subscribers: Subscribers, owner: str | None) -> FeedReport:
     """The report of a feed whose owner is unknown or did not answer."""
     return FeedReport(
         kind=feed.kind,
         exchange=feed.exchange,
         symbol=feed.symbol,
         timeframe=feed.timeframe,
-        state="waiting" if subscribers else "stopped",
+        state="waiting" if subscribers.total else "stopped",
         owner=owner,
-        subscribers=subscribers,
+        subscribers=subscribers.total,
+        subscriber_names=subscribers.names,
     )
 
 
-def _reported(owned: Mapping[Feed, FeedReport], feed: Feed, subscribers: int) -> FeedReport | None:
+def _reported(owned: Mapping[Feed, FeedReport], feed: Feed, subscribers: Subscribers) -> FeedReport | None:
     """The owner's report of a feed. Candles that are built from trades are only live if the trades are."""
     # An earlier version reports all candles of a market as one.
     report = owned.get(feed) or owned.get(feed.market)
@@ -140,4 +170,10 @@ def _reported(owned: Mapping[Feed, FeedReport], feed: Feed, subscribers: int) ->
         return None
     trades = owned.get(Feed("trade", feed.exchange, feed.symbol)) if report.built else None
     state = trades.state if trades is not None and report.state == "live" else report.state
-    return msgspec.structs.replace(report, timeframe=feed.timeframe, state=state, subscribers=subscribers)
+    return msgspec.structs.replace(
+        report,
+        timeframe=feed.timeframe,
+        state=state,
+        subscribers=subscribers.total,
+        subscriber_names=subscribers.names,
+    )

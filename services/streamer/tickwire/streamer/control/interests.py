@@ -37,6 +37,8 @@ _MOST_TTL_S = 86_400
 _TOMBSTONE_S = 60
 """How long the marker of a withdrawal is kept, for instances that were disconnected. That of an interest without TTL is
 kept for good: a broker that is killed later would bring the interest back, for ever."""
+NAMED = 50
+"""Names of subscribers in a report, which bound its size."""
 _EXPIRY_S = 1.0
 """Pause between two looks for entries that should have expired."""
 _WITHDRAWN = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
@@ -77,6 +79,10 @@ class Interests:
         """The number of subscribers of a feed; each candle feed of a symbol counts as one of its trades."""
         direct = len(self._of.get(feed, ()))
         return direct + len(self.timeframes(feed)) if feed.kind == "trade" else direct
+
+    def subscriber_names(self, feed: Feed) -> list[str]:
+        """The first names of those who want a feed itself, in order."""
+        return sorted(each.subscriber for each in self._of.get(feed, {}).values())[:NAMED]
 
     def timeframes(self, market: Feed) -> frozenset[str]:
         """The timeframes of a symbol's candles that have subscribers."""
