@@ -5,6 +5,8 @@ ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG SERVICE
+# Of tickwire: the tag, because the context has no repository. Such as: --build-arg VERSION=$(git describe --tags)
+ARG VERSION=
 RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink or archive"; exit 1; }
 # pip and the build tools are not copied. All versions and hashes are locked.
 COPY deploy/requirements/build.lock /build/build.lock
@@ -20,7 +22,8 @@ COPY shared /build/source/shared
 COPY cli /build/source/cli
 COPY services /build/source/services
 COPY simulator /build/source/simulator
-RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TICKWIRE="${VERSION}" \
+    /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source \
     && /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --no-index /build/wheels/*.whl
 
 FROM python:${PYTHON}-slim-bookworm

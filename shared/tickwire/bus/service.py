@@ -27,7 +27,7 @@ from tickwire.bus.requests import ERROR_CODE, ERROR_TEXT, WORKING
 from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
 from tickwire.model import messages
 from tickwire.model.subjects import SUBJECT_BYTES
-from tickwire.model.version import VERSION
+from tickwire.model.version import VERSION, semantic
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.observe.metrics import Metrics
@@ -106,7 +106,7 @@ async def serve(
             bus.client,
             ServiceConfig(
                 name=service,
-                version=VERSION,
+                version=semantic(VERSION),
                 description=f"tickwire {service}",
                 metadata={"instance": instance},
                 stats_handler=partial(_correct, counted),

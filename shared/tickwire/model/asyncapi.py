@@ -29,11 +29,13 @@ from tickwire.model.asyncapi_subjects import (
     Published,
 )
 from tickwire.model.messages import ArchivedTrades, CandleColumns, ErrorReply
-from tickwire.model.version import VERSION
+
+CONTRACT = "0.1.0"
+"""The version of what is public: it changes with the subjects and messages, not with each release."""
 
 _INFO = {
     "title": "tickwire",
-    "version": VERSION,
+    "version": CONTRACT,
     "description": "Exchange market data on NATS subjects. Times are integer milliseconds UTC. Replies larger "
     "than 512 KiB come in chunks: while `more` is true, another message follows on the same inbox. A request "
     "without a service is answered by the broker with status 503. `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` "

@@ -1,0 +1,151 @@
+"""The wheel and the source distribution, as `make dist` builds them: installed by pip where there is no checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from support.commands import CONFIG, Command
+from support.ports import free_port
+from tickwire.process import children
+
+pytestmark = [pytest.mark.system, pytest.mark.dist, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).parents[2]
+UV = Path(sys.executable).with_name("uv")
+PROGRAM = """
+from tickwire.client import Candle, Trade, connect_sync
+
+def last(trade: Trade) -> int:
+    return trade.price
+
+with connect_sync() as client:
+    reveal_type([each for each in client.trades("binance", "BTC/USDT")])
+    client.trades("binance")
+"""
+
+
+def run(*arguments: str | Path, cwd: Path, **env: str) -> str:
+    """What a program prints. It has nothing of this checkout."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    indexes = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
+    done = subprocess.run(arguments, cwd=cwd, env=kept | indexes | env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    if "DIST" in os.environ:
+        return Path(os.environ["DIST"])
+    folder = tmp_path_factory.mktemp("dist")
+    run(UV, "build", "--out-dir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(packages: Path) -> Path:
+    """The wheel."""
+    (found,) = packages.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """The interpreter of an environment that was empty, into which pip installed `tickwire[all]`."""
+    folder = tmp_path_factory.mktemp("installed") / "venv"
+    venv.create(folder, symlinks=True, with_pip=True)
+    found = folder / "bin" / "python"
+    run(found, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[all]", cwd=folder)
+    return found
+
+
+def names(wheel: Path) -> set[str]:
+    """The files of a wheel, without what describes it."""
+    with zipfile.ZipFile(wheel) as file:
+        return {name for name in file.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_has_every_module_of_the_project_and_nothing_else(wheel: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = {f"tickwire/{path.partition('/tickwire/')[2]}" for path in listed.splitlines() if "/tickwire/" in path}
+    assert names(wheel) == tracked
+    assert {"tickwire/py.typed", "tickwire/venues/proven.json"} <= tracked
+
+
+def test_the_source_distribution_builds_the_same_wheel(packages: Path, wheel: Path, tmp_path: Path) -> None:
+    """Without the repository: the version is in it."""
+    (source,) = packages.glob("*.tar.gz")
+    with tarfile.open(source) as file:
+        tops = {name.split("/")[1] for name in file.getnames()}
+    assert {"README.md", "LICENSE", "CHANGELOG.md", "docs", "examples"} <= tops
+    assert tops & {"tests", "benchmarks", ".ci", ".git"} == set()
+    run(UV, "build", "--wheel", "--out-dir", tmp_path, source, cwd=tmp_path)
+    (built,) = tmp_path.glob("*.whl")
+    assert (built.name, names(built)) == (wheel.name, names(wheel))
+
+
+def test_uvx_runs_the_command_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    printed = run(UV.with_name("uvx"), "--from", wheel, "tickwire", "--version", cwd=tmp_path)
+    assert printed == f"tickwire {wheel.name.split('-')[1].replace('_', '+')}\n"
+
+
+@asynccontextmanager
+async def program(folder: Path, *argv: str | Path) -> AsyncIterator[Command]:
+    """A command for as long as the block lasts, and what it says on either output."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    async with children.child(argv, env=env, stderr=children.PIPE, stdout=children.PIPE, cwd=folder) as process:
+        yield Command(process, folder, env)
+
+
+async def test_up_runs_where_there_is_no_checkout(python: Path, tmp_path: Path) -> None:
+    """With the simulator of the package as the exchange; candles are fetched and read."""
+    command = python.with_name("tickwire")
+    where = (
+        "import json, tickwire.cli, tickwire.fetcher; print(tickwire.cli.__file__); print(tickwire.fetcher.__file__)"
+    )
+    assert all(str(python.parents[1]) in line for line in run(python, "-c", where, cwd=tmp_path).splitlines())
+    port = str(free_port())
+    (tmp_path / "tickwire.toml").write_text(CONFIG.format(gateway=f"http://127.0.0.1:{port}"))
+    async with program(tmp_path, command, "simulator", "--port", port) as exchange:
+        assert exchange.process.stdout is not None
+        assert json.loads(await exchange.process.stdout.readline())["url"].endswith(port)
+        async with program(tmp_path, command, "up") as up:
+            assert up.process.stderr is not None
+            while b"ready:" not in (line := await up.process.stderr.readline()):
+                assert line, "it ended"
+            fetched = run(command, "candles", "fetch", "binance", "BTC/USDT", "1h", "--since", "2d", cwd=tmp_path)
+            assert "complete" in fetched
+            rows = run(command, "candles", "get", "binance", "BTC/USDT", "1h", "--last", "5", "--json", cwd=tmp_path)
+            assert len(rows.splitlines()) == 5
+    assert (tmp_path / "tickwire-data" / "cache" / "binance_BTC-USDT_1h.csv").exists()
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_a_type_checker_of_another_project_sees_the_types(checker: str, python: Path, tmp_path: Path) -> None:
+    source = tmp_path / "program.py"
+    source.write_text(PROGRAM)
+    options = {
+        "mypy": ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", f"--python-executable={python}"],
+        "pyright": [f"--pythonpath={python}"],
+    }[checker]
+    argv = [sys.executable, "-m", checker, *options, str(source)]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    found = [line for line in done.stdout.splitlines() if "program.py:" in line and "note: " not in line]
+    errors = [line for line in found if "error" in line]
+    assert ["program.py:5:" in errors[0], "program.py:9:" in errors[1]] == [True, True], said
+    assert "Trade" in "".join(line for line in done.stdout.splitlines() if "list[" in line), said
+    assert len(errors) == 2, said
