@@ -37,9 +37,9 @@ with connect_sync() as client:
 
 def run(*arguments: str | Path, cwd: Path, **env: str) -> str:
     """What a program prints. It has nothing of this checkout."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    indexes = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
-    done = subprocess.run(arguments, cwd=cwd, env=kept | indexes | env, capture_output=True, text=True, check=False)
+    ours = ("TICKWIRE_", "PYTHON", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(arguments, cwd=cwd, env=kept | env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
