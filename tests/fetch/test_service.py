@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from fetch.fetched import DAY, HOUR, NOW, SYMBOL, ask, cached, fetch, klines, truth
 from support.processes import SimulatorProcess
@@ -166,3 +167,23 @@ async def test_a_fetcher_that_stops_hands_its_job_on_at_once(
         assert await cached(bus) == await truth(exchange, NOW - 30 * DAY, NOW)
         # A job is acknowledged after its end was published, so not before its fetcher has ended.
         assert (await bus.jetstream.stream_info(streams.JOBS)).state.messages == 0
+
+
+async def test_jobs_that_another_consumer_has_are_taken_over_once_it_is_gone(
+    bus: Bus, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a server of a cluster was lost: the list lacks consumers that have no leader yet."""
+    other = ConsumerConfig(durable_name="other", filter_subject="jobs.fetch.*", ack_policy=AckPolicy.EXPLICIT)
+    await bus.jetstream.add_consumer(streams.JOBS, other)
+    async with (
+        serving(bus, cache_service.serve_cache, settings, "cache-one"),
+        serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one") as fetcher,
+        asyncio.TaskGroup() as group,
+    ):
+        job = group.create_task(fetch(bus))
+        async with asyncio.timeout(60):
+            while "cannot take over the jobs yet" not in caplog.text:
+                assert not fetcher.done()
+                await asyncio.sleep(0.02)
+        await bus.jetstream.delete_consumer(streams.JOBS, "other")
+        assert (await job).complete

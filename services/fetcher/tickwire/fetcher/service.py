@@ -61,6 +61,9 @@ from tickwire.settings import Settings
 log = logs.get(__name__)
 
 SERVICE = "fetcher"
+NOT_UNIQUE = 10100
+"""JetStream's error code for a second consumer of the same subjects of a work queue. The list of consumers that a
+cluster gives lacks those whose leader is being elected, so `take_over` may leave one of an earlier epoch."""
 ACCEPTING = 64
 """Requests that are handled at the same time (see `Endpoint`)."""
 CANCEL_S = 5.0
@@ -223,8 +226,8 @@ class _Fetcher:
 async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) -> str | None:
     """Create this epoch's consumer of an exchange's jobs, and remove those of earlier epochs. Returns its name.
 
-    Returns None when a later epoch has a consumer: the lease was lost meanwhile. Raises BrokerUnavailable, and
-    StorageError when the broker's disk is full.
+    Returns None when a later epoch has a consumer: the lease was lost meanwhile. Raises BrokerUnavailable, also while
+    a consumer of an earlier epoch is not listed, and StorageError when the broker's disk is full.
     """
     subject = subjects.jobs(exchange)
     mine = f"{SERVICE}-{exchange}-{lease.epoch.generation}-{lease.epoch.revision}"
@@ -242,7 +245,15 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
         ack_wait=job_requests.ACK_WAIT_S,
         max_ack_pending=2 * streams.JOBS_WAITING,
     )
-    await retry_jetstream(lambda: jetstream.add_consumer(streams.JOBS, config))
+    try:
+        await retry_jetstream(lambda: jetstream.add_consumer(streams.JOBS, config))
+    except nats.js.errors.BadRequestError as error:
+        if error.err_code != NOT_UNIQUE:
+            raise
+        raise BrokerUnavailable(
+            f"another consumer of stream {streams.JOBS} has the jobs of {exchange}: {error.description}",
+            "a cluster lists it once it has elected a leader of it; one that no fetcher made has to be removed",
+        ) from error
     return mine
 
 
