@@ -14,8 +14,10 @@ from support.processes import SimulatorProcess
 from support.serving import serving
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.natspy import BusClient
 from tickwire.cache import service as cache_service
 from tickwire.errors import BadRequest, UnknownExchange, UnsupportedTimeframe
+from tickwire.fetcher import job_requests
 from tickwire.fetcher import service as fetcher_service
 from tickwire.fetcher.job_messages import last_message
 from tickwire.model import messages, subjects
@@ -187,3 +189,49 @@ async def test_jobs_that_another_consumer_has_are_taken_over_once_it_is_gone(
                 await asyncio.sleep(0.02)
         await bus.jetstream.delete_consumer(streams.JOBS, "other")
         assert (await job).complete
+
+
+@pytest.mark.usefixtures("services")
+async def test_jobs_that_a_consumer_does_not_deliver_are_run_through_another(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(job_requests, "LASTING_S", 1.0)
+    monkeypatch.setattr(job_requests, "PULL_S", 0.2)
+    assert (await fetch(bus, since=NOW - HOUR)).complete
+    (consumer,) = await bus.jetstream.consumers_info(streams.JOBS)
+    pause = f"$JS.API.CONSUMER.PAUSE.{streams.JOBS}.{consumer.name}"
+    await bus.client.request(pause, b'{"pause_until": "2100-01-01T00:00:00Z"}')
+    assert (await fetch(bus, symbol="BTC/USDT")).complete
+    assert "no jobs are delivered" in caplog.text
+    (other,) = await bus.jetstream.consumers_info(streams.JOBS)
+    assert other.name != consumer.name
+
+
+async def test_a_job_that_comes_while_the_one_before_it_is_acknowledged_runs_after_it(
+    bus: Bus, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A publish waits while the broker is 2 MiB behind."""
+    publish, second = BusClient.publish, asyncio.Event()
+
+    async def held_back(self: BusClient, subject: str, payload: bytes = b"", *others: Any, **more: Any) -> None:
+        if not payload and subject.startswith(f"$JS.ACK.{streams.JOBS}."):
+            await second.wait()
+        await publish(self, subject, payload, *others, **more)
+
+    monkeypatch.setattr(BusClient, "publish", held_back)
+    async with (
+        serving(bus, cache_service.serve_cache, settings, "cache-one"),
+        serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one") as fetcher,
+        asyncio.TaskGroup() as group,
+    ):
+        assert (await fetch(bus, since=NOW - HOUR)).complete
+        job = group.create_task(fetch(bus, since=NOW - 2 * HOUR))
+        async with asyncio.timeout(60):
+            while (await bus.jetstream.consumers_info(streams.JOBS))[0].num_ack_pending != 2:
+                await asyncio.sleep(0.02)
+        second.set()
+        assert (await job).complete
+        async with asyncio.timeout(60):
+            while (await bus.jetstream.consumers_info(streams.JOBS))[0].num_ack_pending:
+                await asyncio.sleep(0.02)
+        assert not fetcher.done()

@@ -13,23 +13,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import cancellable
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
 from tickwire.fetcher import job_messages, request_checks
 from tickwire.fetcher.cancellation import Cancellation
 from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.job import FetchJob, create_job
 from tickwire.fetcher.job_context import JobContext, UnopenedExchange, end_without_running
-from tickwire.fetcher.job_requests import ACK_WAIT_S, next_jobs
+from tickwire.fetcher.job_requests import ACK_WAIT_S, Delivery, next_jobs
 from tickwire.fetcher.range_requests import Stopped
 from tickwire.model import messages
 from tickwire.model.messages import CancelRequest, FetchRequest
@@ -86,7 +83,7 @@ class JobQueue:
                 puller = group.create_task(self._pull(consumer, group))
                 stopped = group.create_task(self._stop.wait())
                 await asyncio.wait({puller, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                # Another instance took the consumer over, if not stopped: the jobs stop as well.
+                # Another instance took over or must take over, if not stopped: the jobs stop as well.
                 self._stop.set()
                 for queued in self._all():
                     queued.stop.set()
@@ -111,20 +108,11 @@ class JobQueue:
     # -- taking jobs ----------------------------------------------------------------------------------------------
 
     async def _pull(self, consumer: JetStreamContext.PullSubscription, group: asyncio.TaskGroup) -> None:
-        is_gone = partial(self._is_gone, consumer)
-        while found := await next_jobs(self._source.exchange, consumer, is_gone, self._stop):
+        delivery = Delivery(self._source.exchange, consumer)
+        while found := await next_jobs(self._source.exchange, consumer, delivery.is_over, self._stop):
+            delivery.works()
             for message in found:
                 await self._take(message, group)
-
-    async def _is_gone(self, consumer: JetStreamContext.PullSubscription) -> bool:
-        """Whether the consumer was removed because another instance took over."""
-        try:
-            await cancellable(consumer.consumer_info())
-        except nats.js.errors.NotFoundError:
-            return True
-        except nats.errors.Error as error:
-            log.debug("the consumer of jobs does not answer", exchange=self._source.exchange, error=repr(error))
-        return False
 
     async def _take(self, message: Msg, group: asyncio.TaskGroup) -> None:
         """Append a job to those of its key. A message that is no job is dropped: counted and logged."""
@@ -182,13 +170,15 @@ class JobQueue:
             if queued.request.background:
                 queued.stop.clear()
             if await self._run_to_end(queued):
-                await self._finish(jobs.popleft())
+                # Still in the queue: a job that comes meanwhile must not start a second worker.
+                await self._finish(queued)
+                jobs.popleft()
         if not jobs:
             del self._by_key[key]
 
     async def _finish(self, queued: QueuedJob) -> None:
-        self._taken.dec()
         await self._acknowledge(queued.message.ack)
+        self._taken.dec()
 
     async def _run_to_end(self, queued: QueuedJob) -> bool:
         """Run a job, again whenever the broker interrupts it. Returns whether it ended; if not, it was to stop."""
