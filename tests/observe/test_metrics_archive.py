@@ -9,7 +9,7 @@ import pytest
 from archive.written_tape import SYMBOLS, Tape, certificates, folder, until_archived
 from support.pipeline import CONFIG, pipeline
 from support.processes import SimulatorProcess
-from support.scraping import Scraped, documented, monitored
+from support.scraping import Scraped, described, monitored
 from tickwire.archive_files.layout import date_of
 from tickwire.bus.connection import Bus
 
@@ -60,7 +60,7 @@ async def test_the_archive_counts_the_rows_of_its_files_and_the_days_that_it_cer
         await tape.write("ETH/USDT", 1)
         await tape.end_day()
         await scraper.until(lambda now: now.value("tickwire_archive_failed_days_total") > 0)
-        assert scraper.names == documented("Every service", "Archive")
+        assert scraper.names == set(described("Every service", "Archive"))
 
 
 def pending(now: Scraped) -> float:

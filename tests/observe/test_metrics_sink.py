@@ -12,7 +12,7 @@ import pytest
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
-from support.scraping import Scraper, documented, monitored
+from support.scraping import Scraper, described, monitored
 from tape.places import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.model import messages
@@ -91,7 +91,7 @@ async def test_the_sink_counts_what_the_database_has(sink: Sink) -> None:
     assert 0 < found.value(f"{name}_sum") < 300
     # No request was slow: one without a server fails at once.
     assert buckets[5.0] == failed + 6
-    assert scraper.names == documented("Every service", "Sink")
+    assert scraper.names == set(described("Every service", "Sink"))
 
 
 async def test_waiting_messages_show_while_the_database_is_away_and_lost_ones_are_counted(

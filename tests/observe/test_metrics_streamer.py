@@ -16,7 +16,7 @@ from support import live
 from support.hearing import Heard, hearing
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from support.scraping import Scraped, Scraper, below, documented, monitored
+from support.scraping import Scraped, Scraper, below, described, monitored
 from tape.places import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.errors import UnknownSymbol
@@ -243,7 +243,7 @@ async def test_feeds_are_counted_as_the_tapes_have_them(exchange: Exchange) -> N
     assert found.value("tickwire_feeds", state="live") == len({feed.kind for feed in FEEDS})
     assert found.value("tickwire_feeds", state="disconnected") == 0
     assert found.value("tickwire_requests_refused_total", endpoint="streamer.start", error="unknown_symbol") == 1
-    assert streamer.asked >= documented("Streamer")
+    assert streamer.asked >= set(described("Streamer"))
 
 
 async def test_a_candle_that_was_not_wholly_seen_is_a_gap_of_its_feed(exchange: Exchange) -> None:

@@ -152,11 +152,6 @@ async def monitored(line: Pipeline, *services: str, **variables: str) -> AsyncIt
         yield scrapers
 
 
-def documented(*sections: str) -> set[str]:
-    """The names of the metrics in these sections of docs/metrics.md; of all of them where none is named."""
-    return set(described(*sections))
-
-
 class Description(NamedTuple):
     """What the documentation says of a metric. `type` is empty where Prometheus' own client has it."""
 
@@ -165,7 +160,7 @@ class Description(NamedTuple):
 
 
 def described(*sections: str) -> dict[str, Description]:
-    """The same with what is said of each."""
+    """What these sections of docs/metrics.md say of each metric; all of them where none is named."""
     found: dict[str, Description] = {}
     for part in DOCS.read_text().split("\n## ")[1:]:
         title, _, text = part.partition("\n")
