@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from client.written_tape import BEGINS_LATE, FEEDS, trade, write
 from support.processes import environment, tickwire
 from tickwire.bus.connection import Bus
+from tickwire.bus.requests import direct_get
 from tickwire.client import BadRequest, Gap, NotArchived, connect, connect_sync
 from tickwire.client.replay_publisher import Replay, publish_replay
 from tickwire.model.feeds import Feed
@@ -52,6 +54,22 @@ async def test_a_replay_of_a_feed_that_was_never_taped_names_the_nearest(bus: Bu
 
     with pytest.raises(NotArchived, match="binanse BTC/USDT is not on the tape"):
         await asyncio.to_thread(read)
+
+
+async def test_all_streams_are_asked_at_once_for_their_markets(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not answer costs its time limit once, not one after the other."""
+    monkeypatch.setattr("tickwire.tape.markets.ANSWER_S", 60.0)
+    for market in FEEDS:
+        await write(bus, market, [[trade(1, now_ms())]])
+    all_asked = asyncio.Barrier(8)
+
+    async def held(*args: Any) -> Any:
+        await all_asked.wait()
+        return await direct_get(*args)
+
+    monkeypatch.setattr("tickwire.tape.markets.direct_get", held)
+    async with asyncio.timeout(60):
+        assert await taped_markets(bus, "binance") == set(FEEDS)
 
 
 async def test_a_replay_of_nothing_says_that_nothing_was_taped_yet(bus: Bus) -> None:

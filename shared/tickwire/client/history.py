@@ -26,6 +26,7 @@ from tickwire.model.messages import CandleColumns, CandlesRequest, Coverage, Job
 from tickwire.model.ranges import Range, subtract
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
+from tickwire.process.gathering import gathered
 from tickwire.venues.registry import grid_of, profile_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parent
 _OF_ALL = (NoSuchService, BrokerUnavailable)
 """Errors that are those of every key, not of one."""
+AT_ONCE = 16
+"""Keys whose coverage is requested at the same time."""
 COLUMNS = ("open", "high", "low", "close", "volume")
 Progress = bool | Callable[[Job], object] | None
 """True shows bars, None does on a terminal or in a notebook, False shows nothing; a callable gets each `Job`."""
@@ -139,15 +142,16 @@ async def known_of(
     bus: Bus, keys: Sequence[Key], since: int | None, until: int | None, now: int
 ) -> dict[Key, Span | TickwireError]:
     """As `known`, for several keys: the span of each, or its error."""
-    found: dict[Key, Span | TickwireError] = {}
-    for key in keys:
+
+    async def of_key(key: Key) -> Span | TickwireError:
         try:
-            found[key] = await known(bus, key, since, until, now)
+            return await known(bus, key, since, until, now)
         except _OF_ALL:
             raise
         except TickwireError as error:
-            found[key] = error
-    return found
+            return error
+
+    return dict(zip(keys, await gathered(keys, of_key, AT_ONCE), strict=True))
 
 
 async def cached(bus: Bus, key: Key, span: Span, *, compact: bool = False) -> AsyncGenerator[CandleColumns, None]:

@@ -17,6 +17,7 @@ from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.nearest import Market
 from tickwire.model.subjects import exchange_name, symbol_of
 from tickwire.observe import logs
+from tickwire.process.gathering import gathered
 from tickwire.tape.layout import layout_of
 
 log = logs.get(__name__)
@@ -26,6 +27,8 @@ ANSWER_S = 2.0
 MOST = 1000
 """Markets of a stream; more than 1,024 subjects are refused (`maxAllowedResponses` of nats-server)."""
 MOST_BYTES = 4 << 20
+AT_ONCE = 16
+"""Streams that are asked at the same time."""
 
 
 async def taped_markets(bus: Bus, exchange: str) -> set[Market]:
@@ -33,20 +36,20 @@ async def taped_markets(bus: Bus, exchange: str) -> set[Market]:
 
     To name them in an error: of streams that do not answer, there are none.
     """
-    layout = await layout_of(bus)
-    found: set[Market] = set()
-    for number in range(layout.partitions):
+
+    async def of_stream(number: int) -> list[Msg]:
         stream, every = f"{PARTITIONED[KIND]}-{number}", f"tape.{KIND}.{number}"
         try:
             try:
-                messages = await _newest(bus, stream, f"{every}.*.*")
+                return await _newest(bus, stream, f"{every}.*.*")
             except nats.errors.Error:
-                messages = await _newest(bus, stream, f"{every}.{exchange_name(exchange)}.*")
+                return await _newest(bus, stream, f"{every}.{exchange_name(exchange)}.*")
         except (nats.errors.Error, TimeoutError) as error:
             log.debug("a stream does not say what it has", stream=stream, error=repr(error))
-            continue
-        found.update(market for each in messages if (market := _market(each)))
-    return found
+            return []
+
+    answers = await gathered(range((await layout_of(bus)).partitions), of_stream, AT_ONCE)
+    return {market for messages in answers for each in messages if (market := _market(each))}
 
 
 async def _newest(bus: Bus, stream: str, subjects: str) -> list[Msg]:

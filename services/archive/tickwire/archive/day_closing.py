@@ -31,6 +31,7 @@ from tickwire.model.messages.archive import Certificate
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episodes
+from tickwire.process.gathering import gathered
 from tickwire.settings import ArchiveSettings
 from tickwire.tape.layout import layout_of
 from tickwire.tape.sequence import previous_of
@@ -41,6 +42,8 @@ log = logs.get(__name__)
 LONGEST_S = 60.0
 """How long days are closed before the next round is written: hundreds of each feed are due after a stop of months, and
 meanwhile messages expire."""
+AT_ONCE = 16
+"""Feeds whose messages are read back at the same time."""
 READ_BACK = 500
 """Messages of a feed that are read back to find the last one that declares the feed complete."""
 
@@ -76,9 +79,10 @@ class DayClosing:
             if known is not None:
                 # What is declared since the takeover proves days that are only known now.
                 self.days.declared(each.feed, known)
-            elif each.pending or each.unproven:
-                until = await self._declared(each.feed, done)
-                self.days.declared(each.feed, until)
+        asked = [each.feed for each in found if self.days.until(each.feed) is None and (each.pending or each.unproven)]
+        untils = await gathered(asked, partial(self._declared, done), AT_ONCE)
+        for feed, until in zip(asked, untils, strict=True):
+            self.days.declared(feed, until)
         return True
 
     async def close_due(self, confirm: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> bool:
@@ -117,7 +121,7 @@ class DayClosing:
         await self._announce(day, made)
         return made
 
-    async def _declared(self, feed: ArchivedFeed, done: int) -> int:
+    async def _declared(self, done: int, feed: ArchivedFeed) -> int:
         """Up to when (ms) the messages up to `done` declare a feed complete; 0 if that is not known."""
         place = (await layout_of(self._bus)).place(feed.public)
         message = await last_message(self._bus, *place)
