@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from tickwire.archive_files import certificate, removal
 from tickwire.archive_files.certificate import Neighbours, Watched
@@ -127,9 +127,23 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[Added
         until=found.until,
         gaps=found.whole_gaps,
         update=listing.metas[-1].update if listing.metas else UNSET,
+        rows=_tape_rows(listing),
         added=added,
         edition=listing.edition + (1 if listing.has_parts and listing.has_added else 0),
     )
+
+
+def _tape_rows(listing: DayListing) -> list[int] | UnsetType:
+    """How many rows each generation of the day's file has; not set if a file of an earlier version does not say."""
+    if not listing.has_parts:
+        return listing.metas[0].rows if listing.files else UNSET
+    found: dict[int, int] = {}
+    for file in listing.files:
+        if (rows := file.tape_rows) is None:
+            return UNSET
+        for covered, count in zip(file.meta.covered, rows, strict=True):
+            found[covered.generation] = found.get(covered.generation, 0) + count
+    return [found[generation] for generation in sorted(found)]
 
 
 def _batches_of(root: Root, listing: DayListing, proven: Sequence[Range], schema: Any) -> Iterator[Any]:

@@ -43,7 +43,8 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     its end. `until` (ms) is the last time before which every row was on the tape, of any day; null if there was none
     since the feed's first message. `gaps`: rows that are missing, which may reach into other days; without `since` it
     begins where the file before ends. `update`: of book deltas, the exchange's number of the last update of the book
-    at the file's end; null if the book is not known there. All of these are of the tape. `added` are the ranges that
+    at the file's end; null if the book is not known there. `rows` of a day's file are how many rows of the tape are of
+    each of `covered`; they come in this order. All of these are of the tape. `added` are the ranges that
     history or files prove, and `edition` counts how often rows were inserted among earlier ones.
     """
 
@@ -59,6 +60,7 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     until: Time | None = None
     gaps: list[ArchivedGap] = field(default_factory=list)
     update: Sequence | UnsetType | None = UNSET
+    rows: list[int] | UnsetType = UNSET
     added: list[AddedRange] = field(default_factory=list)
     edition: int = 0
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc as ipc
 from msgspec.structs import replace
 
+from tickwire.archive_files.added import NO_SEQUENCE
 from tickwire.archive_files.days import dates_of
-from tickwire.archive_files.file_meta import FileMeta
 from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.reading import day_rows, removed_meanwhile
+from tickwire.archive_files.reading import START, Begin, DayFile, day_rows, removed_meanwhile
 from tickwire.archive_files.removal import removed_between
 from tickwire.archive_files.root import Root
 from tickwire.archive_files.schema import TRADES
@@ -83,10 +84,10 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
         day = feed.on(each)
         if each < begin.day or day.span.until <= wanted.since or day.span.since >= wanted.until:
             continue
-        done, edition = (begin.rows, begin.edition) if each == begin.day else (0, None)
-        found = day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), done, edition)
+        first = Begin(begin.rows, begin.edition) if each == begin.day else START
+        found = day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), first, partial(_cut, through))
         for position, edition, meta, batch in found:
-            parts = list(fitting(_through(batch, meta, through)))
+            parts = list(fitting(batch))
             after = Position(each, position, through, edition).cursor
             for part in parts:
                 rows = _chunk(request, part, through, after if part is parts[-1] else None, number)
@@ -118,17 +119,41 @@ def _chunk(
     )
 
 
-def _through(batch: Any, meta: FileMeta, through: Through) -> Any:
-    """The rows of a file's batch whose messages are wholly archived: those of a round that is being written are not."""
-    later = [each for each in meta.covered if each.generation == through.generation and each.last > through.sequence]
-    if batch is None or not later:
-        return batch
-    mask = pc.greater(batch.column("sequence"), through.sequence)
-    if len(meta.covered) > 1:
-        # Of the messages of earlier streams, which counted by themselves, all are archived.
-        received = batch.column("received").cast(pa.int64())
-        mask = pc.and_(mask, pc.greater_equal(received, through.generation))
-    return batch.filter(pc.invert(mask))
+def _cut(through: Through, file: DayFile) -> _Unfinished | None:
+    """What a reader is shown of a file; None for all of it: its messages are wholly archived."""
+    known = through.generation > 0
+    is_later = known and any((each.generation, each.last) > through for each in file.meta.covered)
+    return _Unfinished(file, through) if is_later else None
+
+
+class _Unfinished:
+    """Leaves out the rows of messages after `through`: those of a round that is being written, or of a later stream.
+
+    Sequences count in each stream by themselves, so what a row's is depends on the number of rows before it.
+    """
+
+    def __init__(self, file: DayFile, through: Through) -> None:
+        self._through = through
+        self._seen = 0
+        rows, covered = file.tape_rows, file.meta.covered
+        self._is_known = rows is not None
+        counts = list(zip([each.generation for each in covered], rows or [], strict=False))
+        self._begin = sum(count for generation, count in counts if generation < through.generation)
+        self._end = sum(count for generation, count in counts if generation <= through.generation)
+
+    def mask(self, batch: Any) -> Any:
+        """See `Cut.mask`."""
+        sequences = batch.column("sequence").to_numpy()
+        taped = sequences > NO_SEQUENCE
+        numbers = self._seen + np.cumsum(taped) - taped
+        self._seen += int(taped.sum())
+        if self._is_known:
+            earlier, later = numbers < self._begin, numbers >= self._end
+        else:
+            # A file of an earlier version: messages of earlier streams were received before this one was made.
+            received = batch.column("received").cast(pa.int64()).to_numpy()
+            earlier, later = received < self._through.generation, np.zeros(len(taped), bool)
+        return pa.array(~taped | earlier | (~later & (sequences <= self._through.sequence)))
 
 
 def fitting(batch: Any) -> Iterator[Any]:

@@ -6,10 +6,10 @@ a reader whose files were replaced continues with the new ones after as many row
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +35,15 @@ class DayFile:
     rows: int
     times: Range | None
     """The earliest time of its rows and the latest + 1, ms; None without rows."""
+
+    @property
+    def tape_rows(self) -> list[int] | None:
+        """How many of its rows are of each of `meta.covered`; None if it does not say."""
+        if isinstance(self.meta.rows, list):
+            return self.meta.rows
+        if not self.meta.covered:
+            return []
+        return [self.rows] if len(self.meta.covered) == 1 and not self.meta.edition else None
 
     @property
     def is_part(self) -> bool:
@@ -195,6 +204,27 @@ def _row_group(root: Root, path: str, version: object, file: Any, index: int) ->
             raise Absent(f"{path} was replaced", "")
 
 
+class Cut(Protocol):
+    """What a reader is shown of a file whose rows are not all for it."""
+
+    def mask(self, batch: Any) -> Any:
+        """Whether each of the next rows of the file, from its begin on, is shown."""
+
+
+class Begin(NamedTuple):
+    """Where reading a day begins: after so many rows. `edition` as in `DayRows`; None is that of the present files."""
+
+    rows: int = 0
+    edition: int | None = None
+
+
+START = Begin()
+
+
+def all_shown(_: DayFile) -> None:
+    """Nothing is cut."""
+
+
 class DayRows(NamedTuple):
     """Consecutive rows of a file: how many rows the day has up to their end, the file's metadata, those wanted.
 
@@ -214,13 +244,19 @@ def day_batches(root: Root, day: FeedDay, wanted: Range, batch_rows: int) -> Ite
 
 
 def day_rows(
-    root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int = 0, edition: int | None = None
+    root: Root,
+    day: FeedDay,
+    wanted: Range,
+    batch_rows: int,
+    begin: Begin = START,
+    cut: Callable[[DayFile], Cut | None] = all_shown,
 ) -> Iterator[DayRows]:
-    """The rows of a day after the first `done`, those in `wanted` (ms) as batches. Raises StorageError.
+    """The rows of a day from `begin` on, those in `wanted` (ms) as batches; `cut` tells what is shown of a file.
 
-    A position is the same in the files that replace the present ones, unless their edition is another than `edition`
-    (None: that of the present ones): then rows were inserted, and StorageError is raised.
+    A position is the same in the files that replace the present ones, unless their edition is another than that of
+    `begin`: then rows were inserted, and StorageError is raised.
     """
+    done, edition = begin
     failures = 0
     while True:
         before = done
@@ -234,12 +270,18 @@ def day_rows(
                 if position + file.rows <= done:
                     position += file.rows
                     continue
-                for rows, batch in file_batches(root, file.path, batch_rows, wanted, done - position):
+                shown = cut(file)
+                # What is shown depends on the rows before.
+                passed = (wanted, done - position) if shown is None else (None, 0)
+                for rows, batch in file_batches(root, file.path, batch_rows, *passed):
                     skipped = max(0, min(rows, done - position))
                     position += rows
                     done = max(done, position)
+                    left: Any = None if batch is None else batch.slice(skipped)
+                    if shown is not None:
+                        left = left.filter(shown.mask(batch).slice(skipped))
                     if skipped < rows:
-                        found = None if batch is None else _selected(batch.slice(skipped), day, wanted)
+                        found = None if left is None else _selected(left, day, wanted)
                         yield DayRows(position, edition, file.meta, found)
             if position < done:
                 raise removed_meanwhile(day)
