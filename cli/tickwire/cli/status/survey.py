@@ -33,6 +33,14 @@ T = TypeVar("T")
 class _Answered(Struct, frozen=True):
     num_requests: Count = 0
     num_errors: Count = 0
+    data: object = None
+    """Whatever the service says of itself."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the process is not ready, if it says so."""
+        found = self.data.get("trouble") if isinstance(self.data, dict) else None
+        return found if isinstance(found, str) else None
 
 
 class _Stats(Struct, frozen=True):
@@ -47,7 +55,7 @@ class _Stats(Struct, frozen=True):
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
-    """One running instance of a service."""
+    """One running instance of a service; `trouble` is why it is not ready, null if it is."""
 
     service: str
     instance: str
@@ -55,6 +63,7 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     started: str
     requests: int
     errors: int
+    trouble: str | None = None
 
 
 class LeaseStatus(Struct, frozen=True, kw_only=True):
@@ -153,6 +162,7 @@ async def services(bus: Bus) -> list[ServiceStatus]:
                     started=stats.started,
                     requests=sum(each.num_requests for each in stats.endpoints or ()),
                     errors=sum(each.num_errors for each in stats.endpoints or ()),
+                    trouble=next((each.trouble for each in stats.endpoints or () if each.trouble), None),
                 )
             )
     return sorted(found, key=lambda each: (each.service, each.instance))

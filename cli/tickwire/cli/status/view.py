@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from tickwire.cli.output import render, tables
 from tickwire.cli.output.fitting_table import FittingTable, ShorteningTable
@@ -35,7 +36,7 @@ def draw(
     found: Status, now: int, rates: Mapping[Feed, float] | None = None, size: Size | None = None
 ) -> RenderableType:
     """Draw the state at `now` (ms). With `size`, rows that do not fit are counted: `and 12 more`."""
-    lines: list[RenderableType] = list(_head(found))
+    lines: list[RenderableType] = [*_head(found), *_troubles(found, size)]
     if not found.services:
         lines += ["no service is running; start all with `tickwire up`"]
     parts = [part for part in _parts(found, now, rates, size) if part.rows]
@@ -76,6 +77,12 @@ def _head(found: Status) -> list[str]:
         f"jobs    {found.jobs_waiting:,} waiting or running",
         f"feeds   {'no streamer answers' if found.feeds is None else f'{len(found.feeds):,}'}",
     ]
+
+
+def _troubles(found: Status, size: Size | None) -> list[Text]:
+    """A line for each service that is not ready; cut where lines are counted."""
+    said = [f"{each.service} {each.instance} is not ready: {each.trouble}" for each in found.services if each.trouble]
+    return [Text(each, style="bold red", no_wrap=size is not None, overflow="ellipsis") for each in said]
 
 
 def _parts(found: Status, now: int, rates: Mapping[Feed, float] | None, size: Size | None) -> list[_Part]:
