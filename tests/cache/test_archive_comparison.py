@@ -141,3 +141,29 @@ async def test_a_cache_that_is_stopped_does_not_wait_for_the_archive(
         if comparing is not None:
             with pytest.raises(TickwireError):
                 await comparing
+
+
+async def test_a_day_certified_again_while_the_cache_was_down_is_compared_again_once(
+    bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_audit, "SCAN_S", 0.1)
+    asked: list[Range] = []
+
+    async def noted(request: ArchivedBarsRequest, call: Call) -> ArchivedBars:
+        asked.append(Range(request.since, request.until))
+        return await rebuilt(request, call)
+
+    first, more = Range(0, 10 * 60_000), Range(10 * 60_000, 20 * 60_000)
+    lives = [(1, 100, page(range(10)), [first]), (2, 200, None, [first]), (2, 200, page(range(10, 20)), [more])]
+    for version, made, stored, expected in lives:
+        certified = msgspec.structs.replace(DAYS.days[0], version=version, made=made)
+        async with archive(bus, noted, ArchivedDays(days=[certified])), running(broker, tmp_path):
+            asked.clear()
+            if stored is not None:
+                await store(bus, stored)
+            async with asyncio.timeout(100):
+                while not asked or (await coverage(bus)).provenance.archived != [Range(0, expected[-1].until)]:
+                    await asyncio.sleep(0.1)
+        assert asked == expected
+        (meta,) = tmp_path.rglob("*.meta.json")
+        assert msgspec.json.decode(meta.read_bytes())["compared_as_of"] == made

@@ -8,6 +8,7 @@
 
 A day is compared once it is certified as complete, and what the cache has of it has settled and was audited if it was
 built from the tape. What was compared is in the key's meta file, so nothing is compared twice, also after a restart.
+Days that were certified again while nobody listened are found when the days of a feed are listed for the first time.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class ArchiveAudit:
         """Days that are certified as complete."""
         self._listed: dict[_Feed, int] = {}
         """When (ms) the days of a feed were listed last."""
+        self._as_of: dict[Key, int] = {}
+        """Of the keys whose compared days were listed: up to when (ms) the archive's certificates are known."""
         self._recertified: list[tuple[_Feed, Range]] = []
         """Days that late trades opened again, and that are complete again."""
         self._postponed: dict[tuple[Key, Range], Postponed] = {}
@@ -166,8 +169,10 @@ class ArchiveAudit:
             for key, known in [] if index is None else list(index.keys.items()):
                 await loop_yield.after_step()
                 feed = (key.exchange, key.symbol)
-                if _is_comparable(key, known) and now - self._listed.get(feed, -LISTING_MS) >= LISTING_MS:
+                if _is_comparable(key, known) and self._is_due(feed, key, now):
                     found.setdefault(feed, []).extend(known.uncompared)
+                    if key not in self._as_of:
+                        found[feed].extend(known.facts.provenance.archived)
         return found
 
     async def _scan(self, partition: Partition, unlisted: dict[_Feed, list[Range]] | None) -> None:
@@ -187,7 +192,7 @@ class ArchiveAudit:
                 # What is announced does not wait until the days of all feeds are listed.
                 if self._announced.is_set():
                     return
-                await self._list(feed, unlisted[feed])
+                await self._list(feed, key, unlisted[feed])
             try:
                 await self._compare(partition, key, known)
             except Fenced:
@@ -197,9 +202,15 @@ class ArchiveAudit:
             except TickwireError as error:
                 self._failed.occurs(**key._asdict(), reason=str(error))
 
-    async def _list(self, feed: _Feed, wanted: list[Range]) -> None:
+    def _is_due(self, feed: _Feed, key: Key, now: int) -> bool:
+        """Whether the days of a key's feed are to be listed (again)."""
+        if feed not in self._days or key not in self._as_of:
+            return True
+        return now - self._listed.get(feed, -LISTING_MS) >= LISTING_MS
+
+    async def _list(self, feed: _Feed, key: Key, wanted: list[Range]) -> None:
         """Have the days of these ranges listed, unless they were."""
-        if now_ms() - self._listed.get(feed, -LISTING_MS) < LISTING_MS:
+        if not self._is_due(feed, key, now_ms()):
             return
         parts = merge(wanted)
         if len(parts) > MOST_PARTS:
@@ -207,13 +218,36 @@ class ArchiveAudit:
         # What is announced meanwhile may not be in the reply.
         self._days.pop(feed, None)
         try:
-            found = [await archive_comparison.complete_days(self._bus, *feed, part) for part in parts]
+            found = [each for part in parts for each in await archive_comparison.certified_days(self._bus, *feed, part)]
         except NotArchived:
             found = []
-        self._days[feed] = merge([*self._days.get(feed, []), *(day for days in found for day in days)])
+        self._days[feed] = merge([*self._days.get(feed, []), *archive_comparison.days_of(found)])
+        await self._reopen(feed, parts, found)
         now = self._listed[feed] = now_ms()
         self._postponed = {each: later for each, later in self._postponed.items() if later.until + LISTING_MS > now}
         await lifecycle.pause(self._stop, PACE_S)
+
+    async def _reopen(self, feed: _Feed, listed: list[Range], found: Sequence[Certificate]) -> None:
+        """Forget comparisons with days that were certified again since, of keys for which that was not known.
+
+        `found` are the certificates of the days of `listed`.
+        """
+        as_of = max((each.made for each in found), default=0)
+        for partition in self._partitions:
+            index = await self._indexes.of(partition)
+            for key, known in [] if index is None else list(index.keys.items()):
+                compared = known.facts.provenance.archived
+                if (key.exchange, key.symbol) != feed or key in self._as_of or common(compared, listed) != compared:
+                    continue
+                for each in found:
+                    day = archive_comparison.day_of(each.date)
+                    is_other = each.version > 1 and each.made > known.facts.compared_as_of
+                    if is_other and common([day], compared):
+                        with suppress(Fenced, NotCached, CacheFileError):
+                            await archive_comparison.forget(partition, key, day)
+                            # They are compared with the next look, which is not waited for.
+                            self._announced.set()
+                self._as_of[key] = as_of
 
     async def _compare(self, partition: Partition, key: Key, known: KnownKey) -> None:
         grid, audited = known.facts.grid(key), known.facts.provenance.audited
@@ -228,7 +262,7 @@ class ArchiveAudit:
                 continue
             # Also if it fails.
             self._postponed[key, window] = Postponed.after(later, now, [])
-            found = await archive_comparison.compare(partition, key, grid, window)
+            found = await archive_comparison.compare(partition, key, grid, window, self._as_of.get(key, 0))
             if found.unaudited:
                 self._postponed[key, window] = Postponed.after(later, now, found.unaudited)
                 await self._order(key, Range(found.unaudited[0].since, found.unaudited[-1].until))
@@ -253,4 +287,5 @@ class ArchiveAudit:
 
 
 def _is_comparable(key: Key, known: KnownKey) -> bool:
-    return bool(known.uncompared) and archive_comparison.made_of_trades(key) is not False
+    known_once = known.uncompared or known.facts.provenance.archived
+    return bool(known_once) and archive_comparison.made_of_trades(key) is not False

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from tickwire.model.messages import (
     ArchivedBars,
     ArchivedBarsRequest,
     ArchivedDays,
+    Certificate,
     Comparison,
     DaysRequest,
     KeyRequest,
@@ -64,18 +65,23 @@ def windows(key: Key, grid: Grid, wanted: list[Range]) -> list[Range]:
     return rebuilt_rows.windows(grid, wanted, audit_windows.length_ms(key.timeframe, ROWS))
 
 
-async def complete_days(bus: Bus, exchange: str, symbol: str, span: Range) -> list[Range]:
-    """The days of a feed with a time in `span` that are certified as complete: ascending and apart.
+async def certified_days(bus: Bus, exchange: str, symbol: str, span: Range) -> list[Certificate]:
+    """The days of a feed with a time in `span` that are certified as complete.
 
     Raises NotArchived, NoSuchService, RequestTimeout, StorageError, BrokerUnavailable.
     """
     request = DaysRequest(exchange=exchange, symbol=symbol, since=span.since, until=span.until)
     decode = partial(messages.decode, kind=ArchivedDays)
-    found: list[Range] = []
+    found: list[Certificate] = []
     async with aclosing(bus.request_chunks("archive.days", request, decode, timeout_s=ANSWER_S)) as chunks:
         async for chunk in chunks:
-            found += [day_of(each.date) for each in chunk.days if each.condition == "complete"]
-    return merge(found)
+            found += [each for each in chunk.days if each.condition == "complete"]
+    return found
+
+
+def days_of(found: Iterable[Certificate]) -> list[Range]:
+    """The days of certificates, ascending and apart. Raises BadRequest."""
+    return merge([day_of(each.date) for each in found])
 
 
 def day_of(date: str) -> Range:
@@ -87,15 +93,15 @@ def day_of(date: str) -> Range:
     return Range(begin, begin + audit_windows.DAY_MS)
 
 
-async def compare(partition: Partition, key: Key, grid: Grid, window: Range) -> Compared:
+async def compare(partition: Partition, key: Key, grid: Grid, window: Range, as_of: int = 0) -> Compared:
     """Compare a window of a key, note the result in its meta file, and name what differs.
 
-    Raises Fenced, NotCached, CacheFileError, and as `complete_days` does.
+    `as_of` as in `rebuilt_rows.compare`. Raises Fenced, NotCached, CacheFileError, and as `certified_days` does.
     """
     rebuilt = await _while_owned(partition, _rebuilt(partition.bus, key, grid, window))
     await partition.flush([key])
     store = await partition.ready()
-    found = await partition.run(lambda: rebuilt_rows.compare(key, store, rebuilt))
+    found = await partition.run(lambda: rebuilt_rows.compare(key, store, rebuilt, as_of))
     _report(partition.metrics, key, found)
     return found
 
@@ -216,8 +222,8 @@ async def _wanted(partition: Partition, key: Key, grid: Grid, verified: list[Ran
         return [], ["nothing of that range is cached and settled"]
     span = Range(verified[0].since, verified[-1].until)
     try:
-        listed = complete_days(partition.bus, key.exchange, key.symbol, span)
-        days = await _while_owned(partition, listed)
+        listed = certified_days(partition.bus, key.exchange, key.symbol, span)
+        days = days_of(await _while_owned(partition, listed))
     except NoSuchService:
         return [], ["not compared with archived trades: no archive runs"]
     except NotArchived as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from tickwire.cache import provenance
@@ -21,11 +22,15 @@ from tickwire.model.timeframes import Grid
 
 
 class KeyFacts(Struct, frozen=True):
-    """`opens_at`: an open time of any candle (ms), None on the usual grid; `unsettled`: ranges that may be revised."""
+    """`opens_at`: an open time of any candle (ms), None on the usual grid; `unsettled`: ranges that may be revised.
+
+    `compared_as_of`: certificates that the archive made until then (ms) were taken into account, 0 if not known.
+    """
 
     opens_at: int | None = None
     unsettled: tuple[Range, ...] = ()
     provenance: Provenance = Provenance()
+    compared_as_of: int = 0
 
     def grid(self, key: Key) -> Grid:
         """Where the candles of the key open."""
@@ -39,14 +44,17 @@ class KeyFacts(Struct, frozen=True):
         """The facts to be durable before the rows of these pages are."""
         opens_at = next((page.opens_at for page in pages if page.opens_at is not None), self.opens_at)
         unsettled = tuple(merge([*self.unsettled, *map(_unsettled, pages)]))
-        return KeyFacts(opens_at, unsettled, provenance.before(self.provenance, pages))
+        return msgspec.structs.replace(
+            self, opens_at=opens_at, unsettled=unsettled, provenance=provenance.before(self.provenance, pages)
+        )
 
     def after(self, pages: Sequence[CandlePage], dates: Callable[[Range], Iterable[int]]) -> KeyFacts:
         """The facts once the rows of these pages, in this order, are durable. `dates` as in `provenance.after`."""
         unsettled = list(self.unsettled)
         for page in pages:
             unsettled = merge([*remove(unsettled, Range(page.since, page.until)), _unsettled(page)])
-        return KeyFacts(self.opens_at, tuple(unsettled), provenance.after(self.provenance, pages, dates))
+        known = provenance.after(self.provenance, pages, dates)
+        return msgspec.structs.replace(self, unsettled=tuple(unsettled), provenance=known)
 
 
 def grid_of(page: CandlePage) -> Grid:

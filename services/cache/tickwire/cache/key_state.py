@@ -49,6 +49,7 @@ def meta_of(key: Key, state: KeyState) -> bytes:
             unsettled=list(state.facts.unsettled),
             opens_at=state.facts.opens_at,
             provenance=state.facts.provenance,
+            compared_as_of=state.facts.compared_as_of,
         )
     )
 
@@ -64,7 +65,7 @@ def facts_of(known: Meta | None) -> KeyFacts:
     """The facts by a meta file, or without one."""
     if known is None:
         return KeyFacts()
-    return KeyFacts(known.opens_at, tuple(known.unsettled), known.provenance)
+    return KeyFacts(known.opens_at, tuple(known.unsettled), known.provenance, known.compared_as_of)
 
 
 def coverage_of(key: Key, state: KeyState, rows: int, last: int | None) -> Coverage:

@@ -18,7 +18,7 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     `volume_unit` is the unit of the volumes (absent: written by an earlier version), except within `other_volumes`,
     where it is not known. The exchange may still revise rows within `unsettled`. `opens_at` is an open time of any
     candle (ms), absent on the usual grid. `provenance` is where the rows come from (absent: written by an earlier
-    version, unknown).
+    version, unknown). Certificates that the archive made until `compared_as_of` (ms) were taken into account.
     """
 
     exchange: str
@@ -33,6 +33,7 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     unsettled: list[Range] = field(default_factory=list)
     opens_at: int | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    compared_as_of: int = 0
 
 
 class _Provenance(Struct, frozen=True, kw_only=True):
@@ -60,6 +61,7 @@ class _Meta(Struct, frozen=True, kw_only=True):
     unsettled: list[tuple[int, int]] = field(default_factory=list)
     opens_at: int | None = None
     provenance: _Provenance = field(default_factory=_Provenance)
+    compared_as_of: int = 0
 
 
 _decode = messages.decoder(_Meta)

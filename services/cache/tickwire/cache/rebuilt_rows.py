@@ -60,8 +60,10 @@ def untaped(verified: Iterable[Range], found: Provenance) -> list[Range]:
     return [part for whole in verified for part in subtract(whole, found.tape)]
 
 
-def compare(key: Key, store: Store, rebuilt: Rebuilt) -> Compared:
+def compare(key: Key, store: Store, rebuilt: Rebuilt, as_of: int = 0) -> Compared:
     """Compare what may be compared, and note the result in the meta file. For the partition's thread.
+
+    `as_of`: the archive's certificates until then (ms) were taken into account.
 
     Raises like `Store.ensure`.
     """
@@ -80,13 +82,15 @@ def compare(key: Key, store: Store, rebuilt: Rebuilt) -> Compared:
     unaudited = [part for whole in different for part in subtract(whole, audited)]
     done = [part for whole in ranges for part in subtract(whole, unaudited)]
     if done:
-        store.mark(key, _marking(done, audited))
+        store.mark(key, _marking(done, audited, as_of))
     return Compared(ranges, rows, found, unaudited, volumes)
 
 
-def _marking(done: Sequence[Range], disputed: Sequence[Range]) -> Callable[[KeyFacts], KeyFacts]:
+def _marking(done: Sequence[Range], disputed: Sequence[Range], as_of: int) -> Callable[[KeyFacts], KeyFacts]:
     return lambda facts: msgspec.structs.replace(
-        facts, provenance=provenance.compared(facts.provenance, done, disputed)
+        facts,
+        provenance=provenance.compared(facts.provenance, done, disputed),
+        compared_as_of=max(as_of, facts.compared_as_of),
     )
 
 
