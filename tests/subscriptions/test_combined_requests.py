@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -51,6 +52,13 @@ async def watching(venue: LiveVenue, symbols: list[str]) -> AsyncIterator[tuple[
             stop.set()
 
 
+def change_sockets(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    """Change what the profile of Binance says of its sockets."""
+    profile = profile_of("binance")
+    changed = replace(profile, sockets=replace(profile.sockets, **facts))
+    monkeypatch.setattr(frame_router, "profile_of", lambda exchange: changed)
+
+
 async def connected(memories: list[Memory], times: int = 1) -> None:
     for memory in memories:
         await memory.until(lambda memory=memory: memory.told.count("connected") >= times)  # type: ignore[misc]
@@ -92,10 +100,8 @@ async def test_50_feeds_are_back_after_a_cut_within_the_venue_s_rules(exchange: 
 
 
 async def test_feeds_of_binance_fill_a_socket_and_go_on_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    profile = profile_of("binance")
-    assert profile.sockets.subscriptions == 200
-    fewer = replace(profile, sockets=replace(profile.sockets, subscriptions=20))
-    monkeypatch.setattr(frame_router, "profile_of", lambda exchange: fewer)
+    assert profile_of("binance").sockets.subscriptions == 200
+    change_sockets(monkeypatch, subscriptions=20)
     async with (
         running_simulator(*QUIET) as simulator,
         venue_at(simulator.url, "binance", acknowledge_s=60.0) as venue,
@@ -122,8 +128,9 @@ async def test_feeds_that_stop_together_unsubscribe_together(exchange: str, rule
             assert kept[0].told == ["connected"]
 
 
-async def test_a_refused_request_does_not_take_its_neighbours_with_it() -> None:
+async def test_a_refused_request_does_not_take_its_neighbours_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket with eight places, and ten requests that wait for it."""
+    change_sockets(monkeypatch, messages_per_s=20.0)
     async with running_simulator(*QUIET) as simulator:
         await simulator.order("rules", rules={"subscriptions": 8}, venues=["binance"])
         async with (
@@ -155,7 +162,10 @@ async def test_of_channels_in_one_message_only_the_unknown_one_is_refused() -> N
             assert {tuple(memory.told) for memory in memories[1:]} == {("connected",)}
 
 
-async def test_requests_that_are_too_long_to_be_heard_are_sent_in_shorter_messages() -> None:
+async def test_requests_that_are_too_long_to_be_heard_are_sent_in_shorter_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    change_sockets(monkeypatch, messages_per_s=20.0)
     async with running_simulator(*QUIET) as simulator:
         # Four streams and the rest of the message take more.
         await simulator.order("rules", rules={"message_bytes": 120}, venues=["binance"])
