@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tickwire.archive_files import days, parts
+from tickwire.archive_files.chained_rows import Part
 from tickwire.archive_files.layout import ArchivedFeed, begin_of
 from tickwire.archive_files.root import Root
 from tickwire.model.feeds import Trade, Trades
@@ -32,7 +33,7 @@ Taped = tuple[Trades, int, int | None]
 
 def write_round(
     root: Root, taped: Iterable[Taped], last: int, *, done: int = 0, generation: int = GENERATION
-) -> list[parts.Part]:
+) -> list[Part]:
     """Write the parts of a round: its messages are those after `done` up to `last`."""
     rows = parts.PartRows(generation, done)
     for each in taped:

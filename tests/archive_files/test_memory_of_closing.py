@@ -9,6 +9,7 @@ import pytest
 
 from archive_files.taped import BEGIN, DATE, DAY, FEED, GENERATION, unchecked
 from tickwire.archive_files import days, parts
+from tickwire.archive_files.chained_rows import Part
 from tickwire.archive_files.file_meta import FileMeta
 from tickwire.archive_files.layout import Sequences
 from tickwire.archive_files.root import FolderRoot
@@ -41,7 +42,7 @@ def write_day(root: FolderRoot, groups: int) -> None:
             schema=TRADES,
         )
         meta = FileMeta.of(TODAY, covered=[Sequences(GENERATION, begin + 1, begin + half)], until=BEGIN + begin + half)
-        parts.write_part(root, parts.Part(TODAY, meta, rows))
+        parts.write_part(root, Part(TODAY, meta, rows))
 
 
 def peak(root: FolderRoot) -> int:

@@ -11,7 +11,7 @@ from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
-from tickwire.settings import SinkSettings, TapeSettings
+from tickwire.settings import ArchiveSettings, SinkSettings, TapeSettings
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def declared(
         async with connect(as_user(running.url, "operator"), name="setup") as bus:
             await streams.declare(bus.jetstream, 8, 2.0, tape or TapeSettings())
             await streams.declare_sink(bus.jetstream, SinkSettings())
-            await streams.declare_archive(bus.jetstream)
+            await streams.declare_archive(bus.jetstream, ArchiveSettings())
         yield running
 
 

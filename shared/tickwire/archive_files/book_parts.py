@@ -13,9 +13,9 @@ from typing import NamedTuple
 from tickwire.archive_files.book_chain import RESYNCHRONISED, BookChain, declared_until
 from tickwire.archive_files.book_rows import DeltaColumns, FiledBook, RowFields, levels_of
 from tickwire.archive_files.certificate import gap_times
+from tickwire.archive_files.chained_rows import EXPIRED, GAP_DAYS, UNREADABLE, Part
 from tickwire.archive_files.file_meta import FileMeta, Unit
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, Sequences, begin_of, date_of
-from tickwire.archive_files.parts import EXPIRED, GAP_DAYS, Part
 from tickwire.model.feeds.tape import BookDeltas
 from tickwire.model.messages.archive import ArchivedGap
 from tickwire.model.ranges import Range
@@ -50,7 +50,9 @@ class _DayRows:
 
 
 class BookPartRows:
-    """The rows of one round of one stream of deltas, in memory; see `PartRows`."""
+    """The rows of one round of one stream of deltas, in memory; see `ChainedRows`."""
+
+    message = BookDeltas
 
     def __init__(self, generation: int, done: int, before: BookBefore) -> None:
         self.rows = 0
@@ -60,7 +62,7 @@ class BookPartRows:
         self._feeds: dict[ArchivedFeed, _Taking] = {}
 
     def append(self, message: BookDeltas, sequence: int, prev: int | None, lost: str = "") -> int | None:
-        """Add a message, as `PartRows.append`."""
+        """Add a message, as `ChainedRows.append`."""
         feed = ArchivedFeed("book_delta", message.exchange, message.symbol)
         taking = self._feeds.get(feed)
         if taking is None:
@@ -72,9 +74,10 @@ class BookPartRows:
         self.rows += 1 + sum(1 + len(each.bids) + len(each.asks) for each in message.deltas)
         return declared_until(message)
 
-    def unreadable(self, feed: ArchivedFeed, received: int) -> BookDeltas:
-        """What stands for a message that cannot be read: the book is not known after it."""
-        return BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=received, deltas=[])
+    def unreadable(self, feed: ArchivedFeed, received: int, lost: str) -> tuple[BookDeltas, str]:
+        """What stands for a message that cannot be read, and why: the book is not known after it."""
+        stands = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=received, deltas=[])
+        return stands, lost or UNREADABLE
 
     def parts(self, last: int) -> Iterator[Part]:
         """The parts of the round that ends with message `last`. Reads the files before. Raises StorageError."""

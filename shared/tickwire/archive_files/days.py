@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import UNSET, UnsetType
 
-from tickwire.archive_files import certificate, removal
+from tickwire.archive_files import candle_rows, certificate, removal
 from tickwire.archive_files.certificate import Neighbours, Watched
 from tickwire.archive_files.file_meta import FileMeta, Unit, merge_added, merge_covered
 from tickwire.archive_files.layout import (
@@ -27,9 +27,9 @@ from tickwire.archive_files.layout import (
     is_unmerged,
 )
 from tickwire.archive_files.merging import merged_rows
-from tickwire.archive_files.reading import DayFile, DayListing, day_batches, file_batches, list_day
+from tickwire.archive_files.reading import DayFile, DayListing, candles_of, day_batches, file_batches, list_day
 from tickwire.archive_files.root import Absent, Root, read, write
-from tickwire.archive_files.schema import ROW_GROUP, schema_of, with_meta, writing_of
+from tickwire.archive_files.schema import CANDLES, ROW_GROUP, schema_of, with_meta, writing_of
 from tickwire.archive_files.totals import DayTotals
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model import messages
@@ -54,7 +54,7 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     root.sweep(day.folder, 0)
     listing = list_day(root, day)
     before = read_certificate(root, day)
-    found = certificate.watched(listing.of_tape, day.span, _neighbours(root, day), until)
+    found = _watched(root, day, listing, until)
     if all(each.is_part for each in listing.files) and removal.was_removed(root, day):
         # Late rows do not make a day of what was removed.
         found = found._replace(gaps=[removal.gap_of(day)], whole_gaps=[removal.gap_of(day)])
@@ -81,6 +81,13 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     for path in [*listing.superseded, *merged]:
         root.remove(path)
     return made
+
+
+def _watched(root: Root, day: FeedDay, listing: DayListing, until: int | None) -> Watched:
+    """What the files of a day prove. `until` as in `close_day`."""
+    if day.kind == "candle":
+        return candle_rows.watched(listing.of_tape, day.span)
+    return certificate.watched(listing.of_tape, day.span, _neighbours(root, day), until)
 
 
 def read_certificate(root: Root, day: FeedDay) -> Certificate | None:
@@ -130,6 +137,7 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[Added
         rows=_tape_rows(listing),
         added=added,
         edition=listing.edition + (1 if listing.has_parts and listing.has_added else 0),
+        timeframes=candle_rows.of_day(metas) if day.kind == "candle" else UNSET,
     )
 
 
@@ -148,6 +156,8 @@ def _tape_rows(listing: DayListing) -> list[int] | UnsetType:
 
 def _batches_of(root: Root, listing: DayListing, proven: Sequence[Range], schema: Any) -> Iterator[Any]:
     """The rows of the day's file."""
+    if schema is CANDLES:
+        return iter(candles_of(root, listing).to_batches())
     if not listing.has_added:
         return _all_batches(root, listing.files)
     tables = merged_rows(root, listing.files, listing.added, proven, schema)
@@ -282,7 +292,7 @@ def _day(root: Root, day: FeedDay, has_folder: bool, removed: bool) -> Certifica
     listing = list_day(root, day)
     if certified is not None and not listing.has_parts:
         return certified
-    found = certificate.watched(listing.of_tape, day.span, _neighbours(root, day), None)
+    found = _watched(root, day, listing, None)
     added = merge_added(each for meta in listing.metas for each in meta.added)
     found = certificate.with_added(found, day.span, added)
     times = [each.times for each in listing.files if each.times]

@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.archive_files.layout import FeedDay, Sequences
 from tickwire.model.messages.archive import AddedRange, AddedSource, ArchivedGap, Date
+from tickwire.model.messages.pages import VolumeUnit
 from tickwire.model.ranges import Range, merge
 from tickwire.model.subjects import Exchange, Symbol
 from tickwire.model.times import Sequence, Time
@@ -34,6 +35,21 @@ class Unit(Struct, frozen=True):
         return self if self == later else Unit(None, later.inverse)
 
 
+class ProvenCandles(Struct, frozen=True):
+    """What a file says of the candles of a timeframe that open on its day; times in ms, ranges ascending.
+
+    `proven`: all candles that open there are in the files of the day up to this one. Of `unsettled` ranges the exchange
+    may still revise them: that was proven before does not count. Of `replaced` ranges this file has all candles, and
+    those of files before are void. `opens_at` and `volume_unit` are as in CandlePage.
+    """
+
+    proven: list[Range]
+    unsettled: list[Range] = field(default_factory=list)
+    replaced: list[Range] = field(default_factory=list)
+    opens_at: Time | None = None
+    volume_unit: VolumeUnit | None = None
+
+
 class FileMeta(Struct, frozen=True, kw_only=True):
     """The metadata of a part or of a day's file.
 
@@ -45,7 +61,8 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     begins where the file before ends. `update`: of book deltas, the exchange's number of the last update of the book
     at the file's end; null if the book is not known there. `rows` of a day's file are how many rows of the tape are of
     each of `covered`; they come in this order. All of these are of the tape. `added` are the ranges that
-    history or files prove, and `edition` counts how often rows were inserted among earlier ones.
+    history or files prove, and `edition` counts how often rows were inserted among earlier ones. `timeframes`: of
+    candles, what is known of each timeframe.
     """
 
     version: int = VERSION
@@ -63,6 +80,7 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     rows: list[int] | UnsetType = UNSET
     added: list[AddedRange] = field(default_factory=list)
     edition: int = 0
+    timeframes: dict[str, ProvenCandles] | UnsetType = UNSET
 
     @property
     def has_tape(self) -> bool:

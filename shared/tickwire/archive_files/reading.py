@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tickwire.archive_files.file_meta import FileMeta
+from tickwire.archive_files.candle_rows import folded
+from tickwire.archive_files.file_meta import FileMeta, merge_covered
 from tickwire.archive_files.layout import DATA, FeedDay, Sequences, added_of, sequences_of
 from tickwire.archive_files.root import Absent, Root, storage_errors
-from tickwire.archive_files.schema import meta_of, schema_of
+from tickwire.archive_files.schema import CANDLES, meta_of, schema_of
 from tickwire.errors import StorageError
 from tickwire.model.ranges import Range
 
@@ -256,6 +257,9 @@ def day_rows(
     A position is the same in the files that replace the present ones, unless their edition is another than that of
     `begin`: then rows were inserted, and StorageError is raised.
     """
+    if day.kind == "candle":
+        yield from _candle_rows(root, day, wanted, batch_rows, begin)
+        return
     done, edition = begin
     failures = 0
     while True:
@@ -291,6 +295,38 @@ def day_rows(
             failures = failures + 1 if done == before else 0
             if failures == LISTINGS:
                 raise
+
+
+def _candle_rows(root: Root, day: FeedDay, wanted: Range, batch_rows: int, begin: Begin) -> Iterator[DayRows]:
+    """As `day_rows`: later files replace rows of earlier ones, so that each file that comes makes another edition."""
+    for _ in range(LISTINGS):
+        try:
+            listing = list_day(root, day)
+            table = candles_of(root, listing)
+            break
+        except Absent:
+            # The day was closed meanwhile.
+            continue
+    else:
+        raise StorageError(f"the files of {day} vanish while they are read", "only the archive may write to its folder")
+    covered = merge_covered([each for meta in listing.metas for each in meta.covered])
+    edition = max((each.last for each in covered), default=0)
+    if begin.rows and edition != begin.edition:
+        raise StorageError(f"{day} got more rows while it was read", "read it again from its begin")
+    position, meta = begin.rows, FileMeta.of(day, covered=covered)
+    for batch in table.slice(begin.rows).combine_chunks().to_batches(batch_rows):
+        position += batch.num_rows
+        yield DayRows(position, edition, meta, _selected(batch, day, wanted))
+
+
+def candles_of(root: Root, listing: DayListing) -> Any:
+    """The candles of a day as a pyarrow.Table: of each the newest row. Raises StorageError."""
+    return folded((file.meta, _whole(root, file)) for file in listing.files).table()
+
+
+def _whole(root: Root, file: DayFile) -> Any:
+    batches = [batch.cast(CANDLES) for _, batch in file_batches(root, file.path, file.rows + 1)]
+    return pa.Table.from_batches(batches, CANDLES)
 
 
 def removed_meanwhile(day: FeedDay) -> StorageError:

@@ -44,17 +44,47 @@ BOOK_DELTAS = pa.schema(
 """A row for each level that changed: its new amount, 0 if it was removed. The levels of a snapshot begin a new book;
 one without levels is a row without `side`. `update` is the exchange's number."""
 
-_SCHEMAS = {"trade": TRADES, "book_delta": BOOK_DELTAS}
+TICKERS = pa.schema(
+    [
+        pa.field("timestamp", _MS, nullable=False),
+        pa.field("received", _MS, nullable=False),
+        *(
+            pa.field(name, pa.float64())
+            for name in (
+                "last", "bid", "bid_amount", "ask", "ask_amount", "open", "high", "low", "volume", "quote_volume",
+                "mark", "mid",
+            )
+        ),
+        pa.field("conflated", pa.int64(), nullable=False),
+        pa.field("sequence", pa.int64(), nullable=False),
+    ]
+)  # fmt: skip
+"""A row for each message: the state of the ticker then. `conflated` updates before it had no message."""
+
+CANDLES = pa.schema(
+    [
+        pa.field("timestamp", _MS, nullable=False),
+        pa.field("timeframe", _WORD, nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in ("open", "high", "low", "close", "volume")),
+        pa.field("source", _WORD, nullable=False),
+        pa.field("origin", _WORD),
+        pa.field("sequence", pa.int64(), nullable=False),
+    ]
+)
+"""A row for each closed candle, named by its open time; `sequence` is of its page in stream ARCHIVE_CANDLES."""
+
+_SCHEMAS = {"trade": TRADES, "book_delta": BOOK_DELTAS, "ticker": TICKERS, "candle": CANDLES}
 
 ROW_GROUP = 131_072
 """Most rows of a row group: what a writer and a reader have in memory."""
 
-_DICTIONARIES = ("side", "source", "price", "amount")
+_PLAIN = ("is_snapshot",)
 _ENCODINGS = {
     "timestamp": "DELTA_BINARY_PACKED",
     "received": "DELTA_BINARY_PACKED",
     "update": "DELTA_BINARY_PACKED",
     "sequence": "DELTA_BINARY_PACKED",
+    "conflated": "DELTA_BINARY_PACKED",
     "id": "DELTA_BYTE_ARRAY",
 }
 """Of columns, by name."""
@@ -73,7 +103,7 @@ def writing_of(kind: str) -> dict[str, Any]:
     return {
         "compression": "zstd",
         "compression_level": 3,
-        "use_dictionary": [name for name in names if name in _DICTIONARIES],
+        "use_dictionary": [name for name in names if name not in _ENCODINGS and name not in _PLAIN],
         "column_encoding": {name: _ENCODINGS[name] for name in names if name in _ENCODINGS},
         "write_page_checksum": True,
         "coerce_timestamps": "ms",

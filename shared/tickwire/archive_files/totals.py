@@ -25,7 +25,7 @@ class DayTotals:
         self.first: EndRow | None = None
         self.last: EndRow | None = None
         self._since = day.span.since
-        # The amounts of a book's levels have no sum.
+        # Neither the amounts of a book's levels nor states have sums.
         self._has_sums = day.kind == "trade"
         self._factors = unit.quote_factors() if self._has_sums else None
         self._hours = [(0, 0.0, 0.0)] * HOURS
@@ -43,10 +43,10 @@ class DayTotals:
         # Rows of a book may be of shortly before the day.
         since_begin = pc.max_element_wise(pc.subtract(table["timestamp"].cast(pa.int64()), self._since), 0)
         hours = pc.divide(since_begin, HOUR_MS)
-        amounts = table["amount"] if self._has_sums else pc.multiply(table["amount"], 0.0)
+        amounts = table["amount"] if self._has_sums else pc.multiply(hours.cast(pa.float64()), 0.0)
         factor, by_price = self._factors or (0.0, False)
         quote = pc.multiply(amounts, factor)
-        quote = pc.multiply(quote, table["price"]) if by_price else quote
+        quote = pc.multiply(quote, table["price"]) if by_price and self._has_sums else quote
         sums = pa.table({"hour": hours, "amount": amounts, "quote": quote})
         # In one thread: several add up floats in an order that differs from time to time.
         sums = sums.group_by("hour", use_threads=False)
@@ -70,5 +70,6 @@ class DayTotals:
 
 def _end_row(table: Any, index: int) -> EndRow:
     timestamp = table["timestamp"][index].value
-    id_ = table["id"][index].as_py() if "id" in table.column_names else str(table["update"][index].as_py())
-    return EndRow(timestamp=timestamp, id=id_)
+    named = next((name for name in ("id", "update") if name in table.column_names), None)
+    found = table[named][index].as_py() if named else None
+    return EndRow(timestamp=timestamp, id=None if found is None else str(found))

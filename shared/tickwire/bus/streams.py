@@ -23,7 +23,7 @@ from tickwire.bus import fast_ingest, foreign_stores, tape_streams, work_streams
 from tickwire.bus.natspy import server_version
 from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import ConfigError, StorageError
-from tickwire.settings import Settings, SinkSettings, TapeSettings
+from tickwire.settings import ArchiveSettings, Settings, SinkSettings, TapeSettings
 
 OHLCV = work_streams.OHLCV
 JOBS = work_streams.JOBS
@@ -59,7 +59,7 @@ def _sizes(section: type[TapeSettings | SinkSettings]) -> dict[str, int]:
     return {name: each.metadata[0].ge for name, each in fields if name.endswith("_bytes")}
 
 
-SIZES, HELD_SIZES = _sizes(TapeSettings), _sizes(SinkSettings)
+SIZES, HELD_SIZES, ARCHIVE_SIZES = _sizes(TapeSettings), _sizes(SinkSettings), {"held_bytes": _MIB}
 
 
 def declared(
@@ -188,14 +188,18 @@ def _of_sink(settings: SinkSettings) -> list[StreamConfig]:
     return configs
 
 
-async def declare_archive(jetstream: JetStreamContext, replicas: int = 1) -> None:
-    """Make or update the bucket of an archive, which has its checkpoints. Raises StorageError."""
-    configs = [each.evolve(num_replicas=replicas) for each in _of_archive()]
-    await _made(jetstream, configs, "tape.trades_bytes", _room(configs))
+async def declare_archive(jetstream: JetStreamContext, settings: ArchiveSettings, replicas: int = 1) -> None:
+    """Make or update the streams of an archive: its checkpoints, and what it reads that no other stream keeps for long.
+
+    Raises StorageError.
+    """
+    smallest = _room(_of_archive(settings.model_copy(update=ARCHIVE_SIZES)))
+    configs = [each.evolve(num_replicas=replicas) for each in _of_archive(settings)]
+    await _made(jetstream, configs, f"archive.{', '.join(ARCHIVE_SIZES)}", smallest)
 
 
-def _of_archive() -> list[StreamConfig]:
-    return [work_streams.bucket(ARCHIVE)]
+def _of_archive(settings: ArchiveSettings) -> list[StreamConfig]:
+    return [work_streams.bucket(ARCHIVE), *tape_streams.of_archive(settings)]
 
 
 async def _last(jetstream: JetStreamContext, name: str) -> int | None:
@@ -262,9 +266,9 @@ def names_of_sink(settings: SinkSettings) -> list[str]:
     return _names(_of_sink(settings))
 
 
-def names_of_archive() -> list[str]:
+def names_of_archive(settings: ArchiveSettings) -> list[str]:
     """The streams that an archive needs in addition."""
-    return _names(_of_archive())
+    return _names(_of_archive(settings))
 
 
 def _names(configs: list[StreamConfig]) -> list[str]:

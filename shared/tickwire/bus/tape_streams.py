@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig, StreamSource
 
+from tickwire.bus.work_streams import HELD_PAGES
 from tickwire.errors import ConfigError
 from tickwire.model.feeds import BOOK_VALID_S
-from tickwire.model.feeds.layout import FORMER_METADATA, METADATA
-from tickwire.settings import TapeSettings
+from tickwire.model.feeds.layout import FORMER_METADATA, HELD, METADATA
+from tickwire.settings import ArchiveSettings, TapeSettings
 
 TRADES = "TRADES"
 """What the names of the streams of trades begin with: TRADES-0, TRADES-1, … The whole name in earlier versions."""
@@ -21,7 +22,8 @@ CANDLES = "CANDLES"
 STATUS = "STATUS"
 
 SOURCED = 8
-"""Messages kept of each book or candle: the broker takes up to a second to connect a stream that sources them."""
+"""Messages kept of each book, ticker or candle: the broker takes up to a second to connect a stream that copies
+them."""
 PARTITION_BYTES = 1 << 20
 """The least room of a partition: a message may be as large as the broker's `max_payload`, by default 1 MiB."""
 AFTER_FORMER = 1 << 32
@@ -77,14 +79,39 @@ def of_the_present(tape: TapeSettings) -> list[StreamConfig]:
     """What the tape has of the present: one writer per subject, fenced by the expected sequence; republished.
 
     Books, tickers, candles and states keep the newest message of each subject, so that a late joiner has the present
-    state at once; books and candles a few more, for a stream that sources them a little later. A book that is not
-    repeated expires.
+    state at once; all but states a few more, for a stream that copies them a little later. A book that is not repeated
+    expires.
     """
     return [
         _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_age=BOOK_VALID_S, max_bytes=tape.books_bytes),
-        _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=tape.tickers_bytes),
+        _tape(TICKERS, "ticker", 2, max_msgs_per_subject=SOURCED, max_bytes=tape.tickers_bytes),
         _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=tape.candles_bytes),
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
+    ]
+
+
+def of_archive(settings: ArchiveSettings) -> list[StreamConfig]:
+    """The streams that hold, for the archive, what no other stream keeps for long; of the kinds that are archived.
+
+    Tickers are mirrored: a mirror has the sequences of its origin, so that messages which it could not copy in time
+    are seen to be missing. Pages of candles are removed from stream OHLCV once they are cached: the broker republishes
+    each when it is stored, and this stream takes that.
+    """
+    origins = {
+        "candle": {"subjects": [f"{HELD_PAGES}.*.*.*"]},
+        "ticker": {"mirror": StreamSource(name=TICKERS)},
+    }
+    return [
+        StreamConfig(
+            name=HELD[kind],
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,
+            max_age=settings.held_age_s,
+            max_bytes=settings.held_bytes,
+            **origin,  # type: ignore[arg-type]
+        )
+        for kind, origin in origins.items()
+        if kind in settings.kinds
     ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, SubjectTransform
+from nats.js.api import DiscardPolicy, RePublish, RetentionPolicy, StorageType, StreamConfig, SubjectTransform
 
 from tickwire.settings import TapeSettings
 
 OHLCV = "OHLCV"
+HELD_PAGES = "ohlcv.held"
+"""What the subjects begin with on which the broker republishes each page that stream OHLCV has accepted."""
 JOBS = "JOBS"
 JOB_RESULTS = "JOB_RESULTS"
 LEASES = "LEASES"
@@ -28,6 +30,10 @@ def pages(partitions: int, tape: TapeSettings) -> StreamConfig:
         subjects=["tape.ohlcv.*.*.*"],
         subject_transform=SubjectTransform(
             src="tape.ohlcv.*.*.*", dest=f"ohlcv.{{{{partition({partitions},1,2,3)}}}}.{wildcards}"
+        ),
+        # For the archive: pages are purged as soon as they are cached.
+        republish=RePublish(
+            src="ohlcv.*.*.*.*", dest=f"{HELD_PAGES}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}.{{{{wildcard(4)}}}}"
         ),
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,

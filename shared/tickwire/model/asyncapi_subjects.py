@@ -80,8 +80,8 @@ APPENDED_HEADERS = {
     "Nats-Expected-Last-Subject-Sequence": "The last sequence of the subject by its one writer's knowledge; else "
     "the stream refuses the message.",
     "Tickwire-Publish": "The writer's id of the message, to recognise one whose acknowledgement was lost.",
-    "Tickwire-Last-Sequence": "Only if retention emptied the subject: the sequence of the writer's previous message, "
-    "which then replaces Nats-Last-Sequence.",
+    "Tickwire-Last-Sequence": "The sequence of the previous message on the subject, 0 for the first: also where "
+    "retention has removed that message.",
     "Nats-TTL": "Only if it expires: how long the stream keeps it.",
 }
 PIPELINED_HEADERS = {

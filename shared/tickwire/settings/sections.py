@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from tickwire.model import broker_urls
+from tickwire.model.feeds.layout import ArchivedKind
 from tickwire.redaction import hide
 
 Level = Literal["debug", "info", "warning", "error"]
-ArchivedKind = Literal["trade", "book_delta"]
 
 
 def _hidden(secret: SecretStr) -> SecretStr:
@@ -103,10 +103,10 @@ class FetcherSettings(_Section):
 class TapeSettings(_Section):
     """Retention of the tape: trades for `trades_age_s` or up to `trades_bytes`, book deltas likewise.
 
-    `books_bytes`, `tickers_bytes` and `candles_bytes` must hold the newest messages of every feed: 8 books, 8 candles
-    of each timeframe, one ticker. `ohlcv_bytes` bounds the pages of candles that wait for the cache: when it is full,
-    nothing more is fetched. `partitions` is the number of shares of all markets, each owned by one streamer; it cannot
-    change once data exists.
+    `books_bytes`, `tickers_bytes` and `candles_bytes` must hold the newest messages of every feed: 8 books, 8
+    tickers, 8 candles of each timeframe. `ohlcv_bytes` bounds the pages of candles that wait for the cache: when it is
+    full, nothing more is fetched. `partitions` is the number of shares of all markets, each owned by one streamer; it
+    cannot change once data exists.
     """
 
     partitions: int = Field(default=8, ge=1, le=64)
@@ -186,8 +186,12 @@ class ArchiveSettings(_Section):
     """Archiving the tape in Parquet files below `root`: a folder, or an object store such as "s3://bucket/prefix".
 
     `up` runs an archive when there is a root. `kinds` are archived: trades, and the deltas of those books whose deltas
-    are subscribed to, such as by `tickwire start book … --deltas`. A part of an open day is written when `part_rows`
-    rows of a partition of the tape wait, or after `part_minutes`, or a third of the time for which the tape keeps them.
+    are subscribed to, such as by `tickwire start book … --deltas`; also `candle`, the closed candles that the cache
+    gets, and `ticker`, if they are named. These wait for the archive for `held_age_s` seconds, and up to `held_bytes`
+    of each of the two kinds.
+
+    A part of an open day is written when `part_rows` rows of a partition of the tape wait, or after `part_minutes`, or
+    a third of the time for which the tape keeps them.
     A day is certified when its feed is declared complete beyond the day's end, or else `certify_after_s` after it.
 
     Of a kind, certified days older than `keep_days` days before the newest one are removed, and the oldest ones while
@@ -199,6 +203,8 @@ class ArchiveSettings(_Section):
     part_rows: int = Field(default=100_000, ge=1, le=10_000_000)
     part_minutes: float = Field(default=10.0, gt=0, le=1440)
     certify_after_s: float = Field(default=3600.0, ge=0)
+    held_age_s: float = Field(default=3600.0, ge=60)
+    held_bytes: int = Field(default=256 << 20, ge=1 << 20)
     keep_days: dict[ArchivedKind, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     keep_bytes: dict[ArchivedKind, Annotated[int, Field(ge=1 << 20)]] = Field(default_factory=dict)
 

@@ -21,8 +21,8 @@ _SUBJECT = "Nats-Subject"
 _STAMP = "Nats-Time-Stamp"
 _LAST = "Nats-Last-Sequence"
 OWN_LAST = "Tickwire-Last-Sequence"
-"""The sequence of the last message on the subject: where the stream expects its own last sequence, or where retention
-has removed that message and the stream expects another."""
+"""The sequence of the last message on the subject. The stream may expect its own last sequence instead, or another one
+where retention has removed that message."""
 EXPECTED_OF_STREAM = "Nats-Expected-Last-Sequence"
 """The broker stores a message only if this is the sequence of the last one of the stream."""
 

@@ -99,10 +99,8 @@ class TapeWriter:
             await asyncio.sleep(backoff.next())
 
     def _headers(self, name: str) -> dict[str, str]:
-        headers = {EXPECTED: str(self.sequence), PUBLISH: name}
-        if self._own_last:
-            headers[OWN_LAST] = str(self._own_last)
-        return headers
+        # Also as a header of our own: a mirror has no headers that begin with Nats-Expected.
+        return {EXPECTED: str(self.sequence), OWN_LAST: str(self._own_last or self.sequence), PUBLISH: name}
 
     async def _resolve(self, name: str) -> int | None:
         """The sequence of a publish that was refused because it is stored already; None if it is to be repeated.

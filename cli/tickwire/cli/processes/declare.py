@@ -21,7 +21,7 @@ async def declare(stop: asyncio.Event, config: Path | None, json: bool) -> None:
         await streams.declare_for(bus.jetstream, settings)
         await streams.forget_former(bus.jetstream)
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
-        await streams.declare_archive(bus.jetstream, settings.nats.replicas)
+        await streams.declare_archive(bus.jetstream, settings.archive, settings.nats.replicas)
     if json:
         render.as_json({"broker": bus.url, "replicas": settings.nats.replicas})
         return

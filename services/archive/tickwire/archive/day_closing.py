@@ -19,7 +19,7 @@ import nats.errors
 
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.open_days import OpenDays
-from tickwire.archive.rounds import declared_by
+from tickwire.archive.rounds import declared_by, declares
 from tickwire.archive.storage import Storage
 from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive_files import days as day_files
@@ -123,7 +123,9 @@ class DayClosing:
 
     async def _declared(self, done: int, feed: ArchivedFeed) -> int:
         """Up to when (ms) the messages up to `done` declare a feed complete; 0 if that is not known."""
-        place = (await layout_of(self._bus)).place(feed.public)
+        if not declares(feed.kind):
+            return 0
+        place = (await layout_of(self._bus)).archived(feed.public)
         message = await last_message(self._bus, *place)
         for _ in itertools.repeat(None, READ_BACK):
             if message is None or message.seq is None:

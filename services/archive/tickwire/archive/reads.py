@@ -63,7 +63,7 @@ class Reads:
             await call.reply(chunk)
 
     async def _through(self, feed: ArchivedFeed) -> Through:
-        place = (await layout_of(self._bus)).place(feed.public)
+        place = (await layout_of(self._bus)).archived(feed.public)
         # Another instance may write the entry: what was read before is not kept.
         entries = FencedEntries(self._bus, streams.ARCHIVE, ArchiveCheckpoint)
         found = await entries.of(place.stream)

@@ -9,17 +9,20 @@ unread, messages are missing; if it is older than all that was ever read of the 
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from tickwire.archive_files.book_chain import declared_until
-from tickwire.archive_files.book_parts import BookPartRows
+from tickwire.archive_files import book_chain, ticker_rows
+from tickwire.archive_files.chained_rows import EXPIRED
+from tickwire.archive_files.kinds import RoundRows
 from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.parts import EXPIRED, UNREADABLE, PartRows
+from tickwire.archive_files.parts import PartRows
+from tickwire.bus.work_streams import HELD_PAGES
 from tickwire.errors import BadRequest
 from tickwire.model import messages
-from tickwire.model.feeds import BookDeltas, Trades
+from tickwire.model.feeds import BookDeltas, Ticker, Trades
 from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.subjects import exchange_name, symbol_of
 
@@ -29,9 +32,6 @@ EXCERPT = 100
 """Bytes of a message that cannot be read that are kept, for the log."""
 HANDOVER = "tape.handover."
 """Before the subjects of messages of owners of a partition, which are of no feed."""
-
-
-M = TypeVar("M", Trades, BookDeltas)
 
 
 class TapeEntry(msgspec.Struct, frozen=True):
@@ -75,16 +75,14 @@ class Round:
     `end`, whatever they are. `parts` take the rows: of trades, unless they are given.
     """
 
-    def __init__(
-        self, position: Position, most: int, end: int | None = None, parts: PartRows | BookPartRows | None = None
-    ) -> None:
+    def __init__(self, position: Position, most: int, end: int | None = None, parts: RoundRows | None = None) -> None:
         self.done = position.done
         self.last = position.done
         """The last message taken; `done` before the first."""
         self.end = end
         self.begin = position.begin
         self.holes = list(position.holes)
-        self.parts = parts or PartRows(position.generation, position.done)
+        self.parts: RoundRows = parts or PartRows(position.generation, position.done)
         self.until: dict[ArchivedFeed, int] = {}
         """For each feed that declared it: every row before (ms) is in this round, in an earlier one, or in a gap."""
         self.unreadable: list[Unreadable] = []
@@ -153,20 +151,15 @@ class Round:
 
     def _append(self, entry: TapeEntry, feed: ArchivedFeed, lost: str) -> int | None:
         """Add a message to the parts; one that cannot be read is a gap."""
-        followed = self._followed(entry.previous)
-        # Each kind of parts with its kind of message.
-        if isinstance(self.parts, PartRows):
-            trades = self._decoded(entry, feed, Trades) or self.parts.unreadable(feed, entry.stored)
-            return self.parts.append(trades, entry.sequence, followed, lost)
-        deltas = self._decoded(entry, feed, BookDeltas)
-        if deltas is None:
-            deltas, lost = self.parts.unreadable(feed, entry.stored), lost or UNREADABLE
-        return self.parts.append(deltas, entry.sequence, followed, lost)
+        message = self._decoded(entry, feed)
+        if message is None:
+            message, lost = self.parts.unreadable(feed, entry.stored, lost)
+        return self.parts.append(message, entry.sequence, self._followed(entry.previous), lost)
 
-    def _decoded(self, entry: TapeEntry, feed: ArchivedFeed, kind: type[M]) -> M | None:
+    def _decoded(self, entry: TapeEntry, feed: ArchivedFeed) -> Any:
         """The message; None, which is noted, if it cannot be read."""
         try:
-            message = messages.decode(entry.data, kind)
+            message = messages.decode(entry.data, self.parts.message)
             if (message.exchange, message.symbol) != feed[1:]:
                 said = f"{message.exchange} {message.symbol}"
                 raise BadRequest(f"a message of {said} on the subject of {feed}", "see docs/asyncapi.json")
@@ -176,19 +169,41 @@ class Round:
         return message
 
 
+def declares(kind: str) -> bool:
+    """Whether messages of a kind declare a time before which every row is on the tape."""
+    return kind in _DECLARED
+
+
 def declared_by(kind: str, data: bytes) -> int | None:
     """The time (ms) before which every row is on the tape, as a message of a kind declares; None if it does not."""
+    message, declared = _DECLARED[kind]
     try:
-        if kind == "trade":
-            return messages.decode(data, Trades).until
-        return declared_until(messages.decode(data, BookDeltas))
+        return declared(messages.decode(data, message))
     except BadRequest:
         return None
 
 
+_DECLARED: dict[str, tuple[type[Any], Callable[[Any], int | None]]] = {
+    "trade": (Trades, lambda message: message.until),
+    "book_delta": (BookDeltas, book_chain.declared_until),
+    "ticker": (Ticker, ticker_rows.declared_until),
+}
+"""The messages of a kind, and what one declares."""
+
+
 def feed_of_subject(subject: str) -> ArchivedFeed:
-    """The feed of `tape.<kind>.<p>.<exchange>.<token>`. Raises BadRequest."""
+    """The feed of a subject of a stream of the archive. Raises BadRequest.
+
+    These are `tape.<kind>.<p>.<exchange>.<token>`, `tape.ticker.<exchange>.<token>`, and
+    `ohlcv.held.<exchange>.<token>.<timeframe>`.
+    """
     parts = subject.split(".")
-    if len(parts) != 5 or parts[0] != "tape" or parts[1] not in PARTITIONED or not parts[2].isdecimal():
+    if len(parts) == 5 and parts[0] == "tape" and parts[1] in PARTITIONED and parts[2].isdecimal():
+        kind, market = parts[1], parts[3:]
+    elif len(parts) == 4 and parts[:2] == ["tape", "ticker"]:
+        kind, market = "ticker", parts[2:]
+    elif len(parts) == 5 and subject.startswith(f"{HELD_PAGES}."):
+        kind, market = "candle", parts[2:4]
+    else:
         raise BadRequest(f"{subject[:80]!r} is not a subject of the tape", "see docs/asyncapi.json")
-    return ArchivedFeed(parts[1], exchange_name(parts[3]), symbol_of(parts[4]))
+    return ArchivedFeed(kind, exchange_name(market[0]), symbol_of(market[1]))

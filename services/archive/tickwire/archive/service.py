@@ -7,6 +7,8 @@
 | `archive.write.<p>`, `archive.close.<p>` | answers | see added_pages.py |
 | `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
 | `tape.book_delta.<p>.<exchange>.<token>` (streams BOOK_DELTAS-<p>) | reads | see stream_archive.py |
+| `tape.ticker.<exchange>.<token>` (stream ARCHIVE_TICKERS) | reads | see stream_archive.py |
+| `ohlcv.held.<exchange>.<token>.<timeframe>` (stream ARCHIVE_CANDLES) | reads | see stream_archive.py |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | how far each stream is archived, see checkpoint.py |
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, see day_closing.py |
 | `$KV.LEASES.archive.>` | leases | the owner of each stream |
@@ -34,7 +36,7 @@ from tickwire.bus.leases import Leases, open_leases
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import ConfigError, StorageError
-from tickwire.model.feeds.layout import PARTITIONED
+from tickwire.model.feeds.layout import archived_streams
 from tickwire.model.messages.archived_book import ArchivedBookRequest
 from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import DaysRequest
@@ -56,16 +58,12 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
     if settings.archive.root is None:
         raise ConfigError("archive.root is not set", 'name a folder or an object store: archive.root = "archive"')
     root = open_root(settings.archive.root)
-    await streams.declare_archive(bus.jetstream, settings.nats.replicas)
+    await streams.declare_archive(bus.jetstream, settings.archive, settings.nats.replicas)
     partitions = (await layout_of(bus)).partitions
-    names = [
-        f"{PARTITIONED[kind]}-{number}"
-        for kind in dict.fromkeys(settings.archive.kinds)
-        for number in range(partitions)
-    ]
+    names = [name for kind in dict.fromkeys(settings.archive.kinds) for name in archived_streams(kind, partitions)]
     archive = Archive(bus, root, names, settings.archive, ArchiveMetrics(metrics))
     async with (
-        broker_unchanged(bus, streams.names_of_archive(), metrics),
+        broker_unchanged(bus, streams.names_of_archive(settings.archive), metrics),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as beside,
     ):

@@ -4,6 +4,8 @@
 |---|---|---|
 | `tape.trade.<p>.<exchange>.<token>` (stream TRADES-<p>) | reads | Trades, from the checkpoint on |
 | `tape.book_delta.<p>.<exchange>.<token>` (stream BOOK_DELTAS-<p>) | reads | BookDeltas, from the checkpoint on |
+| `tape.ticker.<exchange>.<token>` (stream ARCHIVE_TICKERS) | reads | Ticker, from the checkpoint on |
+| `ohlcv.held.<exchange>.<token>.<timeframe>` (stream ARCHIVE_CANDLES) | reads | CandlePage, from the checkpoint on |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | see checkpoint.py |
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate of each day, see day_closing.py and removing.py |
 
@@ -26,20 +28,20 @@ from tickwire.archive.checkpoint import Archived, Checkpoint, take_over
 from tickwire.archive.day_closing import DayClosing
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.removing import Removing
-from tickwire.archive.rounds import Position, Round, TapeEntry
+from tickwire.archive.rounds import Round, TapeEntry
 from tickwire.archive.storage import Storage
 from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive.tape_queue import TapeQueue, reading
-from tickwire.archive_files.book_parts import BookPartRows
-from tickwire.archive_files.book_rows import book_before
+from tickwire.archive_files.chained_rows import Part
 from tickwire.archive_files.identity import identity_of
-from tickwire.archive_files.parts import Part, PartRows, write_part
+from tickwire.archive_files.kinds import round_rows
+from tickwire.archive_files.parts import write_part
 from tickwire.archive_files.root import Root
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease
 from tickwire.bus.requests import until_answered
 from tickwire.errors import BrokerUnavailable, Fenced, StorageError
-from tickwire.model.feeds.layout import kind_of_stream
+from tickwire.model.feeds.layout import archived_kind
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.process import lifecycle
@@ -116,11 +118,6 @@ class StreamArchive:
         read = partial(self._bus.jetstream.stream_info, self.stream)
         return await until_answered(read, f"stream {self.stream}")
 
-    def _part_rows(self, position: Position) -> PartRows | BookPartRows:
-        if kind_of_stream(self.stream) == "trade":
-            return PartRows(position.generation, position.done)
-        return BookPartRows(position.generation, position.done, partial(book_before, self._root))
-
     async def _archive(
         self, lease: Lease, checkpoint: Checkpoint, queue: TapeQueue, closing: DayClosing, removing: Removing
     ) -> None:
@@ -142,7 +139,9 @@ class StreamArchive:
         self, checkpoint: Checkpoint, queue: TapeQueue, lease: Lease, closing: DayClosing, end: int | None = None
     ) -> None:
         """Take the messages of a round, and write it. A round that was begun by another owner ends at `end`."""
-        round_ = Round(checkpoint.position, self._settings.part_rows, end, self._part_rows(checkpoint.position))
+        position = checkpoint.position
+        rows = round_rows(archived_kind(self.stream), self._root, position.generation, position.done)
+        round_ = Round(position, self._settings.part_rows, end, rows)
         info = await self._info()
         if end is None or info.state.first_seq <= end:
             # What waits is written between days that are to be closed; nothing more is waited for.

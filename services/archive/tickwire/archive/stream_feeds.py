@@ -12,7 +12,7 @@ from tickwire.archive_files.reading import list_day
 from tickwire.archive_files.removal import removed_of
 from tickwire.archive_files.root import Root
 from tickwire.errors import BadRequest, StorageError
-from tickwire.model.feeds.layout import kind_of_stream
+from tickwire.model.feeds.layout import PARTITIONED, archived_kind
 from tickwire.model.subjects import tape_partition_of
 from tickwire.observe import logs
 
@@ -44,8 +44,8 @@ class StreamFeeds:
     def __init__(self, root: Root, stream: str, partitions: int) -> None:
         self.root = root
         self.stream = stream
-        self.kind = kind_of_stream(stream)
-        self._number = int(stream.rpartition("-")[2])
+        self.kind = archived_kind(stream)
+        self._number = int(stream.rpartition("-")[2]) if self.kind in PARTITIONED else None
         self._partitions = partitions
 
     def archived(self, created: int) -> Archived:
@@ -75,8 +75,9 @@ class StreamFeeds:
 
     def has(self, feed: ArchivedFeed) -> bool:
         """Whether a feed is one of the stream."""
-        is_here = tape_partition_of(feed.exchange, feed.symbol, self._partitions) == self._number
-        return is_here and feed.kind == self.kind
+        if feed.kind != self.kind:
+            return False
+        return self._number in (None, tape_partition_of(feed.exchange, feed.symbol, self._partitions))
 
     def _names(self, feed: ArchivedFeed) -> dict[date, list[str]]:
         """The names of the files of each day of a feed; an empty folder, left of a removed day, is none.

@@ -17,7 +17,7 @@ import msgspec
 from tickwire.bus import streams
 from tickwire.errors import BadRequest
 from tickwire.model import messages, numbers
-from tickwire.model.feeds import Ticker
+from tickwire.model.feeds import Feed, Ticker
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.process.throttle import Throttle
@@ -25,7 +25,9 @@ from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter, open_writer
 
-FIELDS = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
+FIELDS = frozenset(Ticker.__struct_fields__) - {
+    "exchange", "symbol", "timestamp", "received", "conflated", "interrupted", "repeated",
+}  # fmt: skip
 """The fields that an update may have, besides `timestamp`; others are ignored."""
 AMOUNTS = frozenset({"bid_amount", "ask_amount", "volume", "quote_volume"})
 """The fields that are not prices."""
@@ -46,10 +48,11 @@ def _repeated(context: FeedContext, last: bytes | None) -> Ticker:
     """The last message again; an empty one if there is none that can be decoded."""
     if last is not None:
         try:
-            return msgspec.structs.replace(messages.decode(last, Ticker), conflated=0)
+            return msgspec.structs.replace(messages.decode(last, Ticker), conflated=0, interrupted=False, repeated=True)
         except BadRequest:
             pass
-    return Ticker(exchange=context.feed.exchange, symbol=context.feed.symbol, timestamp=None, received=now_ms())
+    feed = context.feed
+    return Ticker(exchange=feed.exchange, symbol=feed.symbol, timestamp=None, received=now_ms(), repeated=True)
 
 
 class TickerState:
@@ -89,6 +92,19 @@ class TickerState:
             return f"{name} cannot be read: {error}"
         return None
 
+    def message(self, feed: Feed, received: int, *, conflated: int, interrupted: bool) -> Ticker:
+        """The message of this state, whose newest update was `received` at a time (ms)."""
+        values: dict[str, Any] = self.fields
+        return Ticker(
+            exchange=feed.exchange,
+            symbol=feed.symbol,
+            timestamp=self.timestamp,
+            received=received,
+            conflated=conflated,
+            interrupted=interrupted,
+            **values,
+        )
+
     def clear(self) -> None:
         """All is unknown."""
         self.fields = {}
@@ -109,6 +125,8 @@ class TickerFeed:
         self._updates = 0
         """Number of updates since the last message."""
         self._connections = 0
+        self._interrupted = True
+        """Whether nothing was published since it was connected."""
         self._finishing = False
 
     async def run(self) -> None:
@@ -149,6 +167,7 @@ class TickerFeed:
         """Nothing arrives. The last message stays as it is, with its time."""
         self._state.clear()
         self._updates = 0
+        self._interrupted = True
         self._status.state = "disconnected"
         self._status.report("disconnected", reason)
 
@@ -166,13 +185,9 @@ class TickerFeed:
             await self._throttle.wait(self._context.settings.cadence_ms / 1000)
             if self._updates:
                 updates, self._updates = self._updates, 0
-                message = Ticker(
-                    exchange=self._context.feed.exchange,
-                    symbol=self._context.feed.symbol,
-                    timestamp=self._state.timestamp,
-                    received=self._received,
-                    conflated=updates - 1,
-                    **self._state.fields,
+                interrupted, self._interrupted = self._interrupted, False
+                message = self._state.message(
+                    self._context.feed, self._received, conflated=updates - 1, interrupted=interrupted
                 )
                 await self._writer.append(messages.encode(message))
                 self._status.published(updates, received=message.received, timestamp=message.timestamp)

@@ -10,11 +10,15 @@ from tickwire.model.feeds.names import Feed
 from tickwire.model.subjects import tape_partition_of_path
 
 PartitionedKind = Literal["trade", "book_delta"]
+ArchivedKind = Literal["trade", "book_delta", "candle", "ticker"]
 _KINDS: dict[str, PartitionedKind] = {"TRADES": "trade", "BOOK_DELTAS": "book_delta"}
 PARTITIONED: dict[str, str] = {kind: name for name, kind in _KINDS.items()}
 """The kinds of messages whose streams are partitioned, and what the streams' names begin with."""
 WHOLE = {"book": "BOOKS", "ticker": "TICKERS", "candle": "CANDLES", "status": "STATUS"}
 """The kinds of messages that have one stream each."""
+_HELD_KINDS: dict[str, ArchivedKind] = {"ARCHIVE_CANDLES": "candle", "ARCHIVE_TICKERS": "ticker"}
+HELD: dict[str, str] = {kind: name for name, kind in _HELD_KINDS.items()}
+"""The kinds of which the archive has a stream of its own, because no other keeps every message for a while."""
 METADATA = "tickwire-partitions"
 """In the metadata of stream TRADES-0: the number of partitions of the tape."""
 FORMER_METADATA = "tickwire-former"
@@ -24,6 +28,16 @@ FORMER_METADATA = "tickwire-former"
 def kind_of_stream(stream: str) -> PartitionedKind:
     """The kind of messages of a partition, such as trade of TRADES-3. Raises KeyError for another stream."""
     return _KINDS[stream.rpartition("-")[0]]
+
+
+def archived_streams(kind: str, partitions: int) -> list[str]:
+    """The streams from which a kind is archived, of a tape with so many partitions. Raises KeyError."""
+    return [HELD[kind]] if kind in HELD else [f"{PARTITIONED[kind]}-{number}" for number in range(partitions)]
+
+
+def archived_kind(stream: str) -> ArchivedKind:
+    """The kind that is archived from a stream. Raises KeyError if that is none."""
+    return _HELD_KINDS.get(stream) or kind_of_stream(stream)
 
 
 class Place(NamedTuple):
@@ -59,6 +73,12 @@ class TapeLayout:
             return Place(PARTITIONED[kind], f"tape.{path}")
         number = tape_partition_of_path(market, self.partitions)
         return Place(f"{PARTITIONED[kind]}-{number}", f"tape.{kind}.{number}.{market}")
+
+    def archived(self, public: str) -> Place:
+        """The place from which the messages that are public on a subject are archived. Raises BadRequest."""
+        place = self.place(public)
+        kind = public.split(".", 2)[1]
+        return place._replace(stream=HELD[kind]) if kind in HELD else place
 
     def place_of(self, feed: Feed) -> Place:
         """The place of a feed's messages. Raises BadRequest."""

@@ -122,6 +122,10 @@ class Ticker(Struct, frozen=True, kw_only=True):
     `mark` is the price by which the exchange values contracts, `mid` the one between the best prices.
 
     `conflated` counts the updates since the last message that had no message of their own.
+
+    `interrupted` marks the first message since the feed was connected: updates between the one before and this one may
+    be missing. `repeated` marks the first message of a new owner, which begins with the last one of the previous owner,
+    or is empty: it has nothing new.
     """
 
     exchange: Exchange
@@ -141,6 +145,8 @@ class Ticker(Struct, frozen=True, kw_only=True):
     mark: Signed | None = None
     mid: Signed | None = None
     conflated: Count = 0
+    interrupted: bool = False
+    repeated: bool = False
 
 
 class Candle(Struct, frozen=True, kw_only=True):
