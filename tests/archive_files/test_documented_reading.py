@@ -116,7 +116,8 @@ def test_duckdb_reads_the_certificates() -> None:
 
 
 def test_polars_and_pandas_read_the_files() -> None:
-    counted, sold, read = (eval(each, {"polars": polars, "pandas": pandas}) for each in PYTHON)
+    texts = [PYTHON[0], PYTHON[1], PYTHON[-1]]
+    counted, sold, read = (eval(each, {"polars": polars, "pandas": pandas}) for each in texts)
     assert sorted(counted.collect().rows()) == [(symbol, day, len(of_day(day))) for symbol in SHOWN for day in DATES]
     assert sold.collect()["id"].to_list() == [each.id for each in TRADES if each.side == "sell"]
     assert read["id"].tolist() == [each.id for each in of_day(DATE)]

@@ -23,7 +23,7 @@ async def declared(
         async with connect(as_user(running.url, "operator"), name="setup") as bus:
             await streams.declare(bus.jetstream, 8, 2.0, tape or TapeSettings())
             await streams.declare_sink(bus.jetstream, SinkSettings())
-            await streams.declare_archive(bus.jetstream, ArchiveSettings())
+            await streams.declare_archive(bus.jetstream, ArchiveSettings(kinds=["trade", "candle", "ticker"]))
         yield running
 
 

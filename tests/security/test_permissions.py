@@ -52,6 +52,7 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
     ):
         sink = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
         sink |= {"TICKWIRE_ARCHIVE_ROOT": str(tmp_path / "archive"), "TICKWIRE_ARCHIVE_PART_ROWS": "50"}
+        sink |= {"TICKWIRE_ARCHIVE_KINDS": '["trade","candle","ticker"]'}
         for number in (0, 1):
             for service in services:
                 await line.start(service, number, **variables_of(server.url, service), **sink)

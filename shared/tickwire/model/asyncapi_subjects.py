@@ -212,6 +212,12 @@ PUBLISHED: tuple[Published, ...] = (
     ),
     Published("tape.handover.{stream}", feeds.Handover, "A new owner of a partition.", private=True),
     Published(f"tape.ohlcv.{_KEY}", CandlePage, "Closed candles on their way to the cache.", "Append", private=True),
+    Published(
+        f"ohlcv.held.{_KEY}",
+        CandlePage,
+        "Each page that stream OHLCV has accepted, for the archive; republished by the broker.",
+        private=True,
+    ),
     Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
     Published("jobs.cancel.{id}", CancelRequest, "A job that was cancelled.", "Append", private=True),
     Published(
