@@ -11,6 +11,7 @@ import pytest
 from archive import archive_process
 from archive.test_archive_killed import living
 from archive.test_archive_outages import archiving
+from archive.test_reads import answering
 from archive.written_states import (
     SYMBOLS,
     States,
@@ -21,9 +22,18 @@ from archive.written_states import (
     tickers_of,
     until_archived,
 )
+from archive.written_tape import START
+from tickwire.archive_files.candle_rows import CandleRows
+from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.parts import write_part
+from tickwire.archive_files.root import FolderRoot
+from tickwire.archive_files.ticker_rows import TickerRows
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
+from tickwire.client import IncompleteTrades, NotArchived, archived, connect_sync
+from tickwire.model.feeds import Ticker
 from tickwire.model.feeds.layout import HELD
+from tickwire.model.messages import CandlePage
 from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.faults
@@ -91,3 +101,38 @@ async def test_what_was_lost_before_the_archive_read_it_is_listed(broker: str, t
     assert "expired" in ticker["gaps"][0]["reason"]
     missing = [(each["since"] + 1, each["until"], each["reason"].partition(":")[0]) for each in candle["gaps"]]
     assert (candle["condition"], missing) == ("gaps", [(begin + 10 * HOUR, begin + 15 * HOUR, "1h")])
+
+
+async def test_candles_and_tickers_are_read_by_request(broker: str, tmp_path: Path) -> None:
+    root = FolderRoot(tmp_path / "archive")
+    at = [START + number * HOUR for number in range(3)]
+    for number, close in enumerate((1.0, 2.0)):
+        candles, tickers = CandleRows(START, number), TickerRows(START, number)
+        page = CandlePage(
+            exchange="binance",
+            symbol=BTC,
+            timeframe="1h",
+            since=at[0],
+            until=at[2],
+            rows=[(each, 1.0, 3.0, 0.5, close, 9.0) for each in at[:2]],
+        )
+        state = Ticker(exchange="binance", symbol=BTC, timestamp=at[number], received=at[number], last=close)
+        candles.append(page, number + 1, None)
+        tickers.append(state, number + 1, number)
+        for part in [*candles.parts(number + 1), *tickers.parts(number + 1)]:
+            write_part(root, part)
+    async with answering(broker, tmp_path / "archive") as client:
+        found = await client.archive_frame("candle", "binance", BTC, at[0], at[2])
+        assert (found["timeframe"].tolist(), found["close"].tolist()) == (["1h", "1h"], [2.0, 2.0])
+        # The pages of an open day prove what they have.
+        assert found.attrs["complete"]
+        with pytest.warns(IncompleteTrades, match="rows in"):
+            table = await client.archive_frame("ticker", "binance", BTC, at[0], at[2], form="arrow")
+        assert table.column("last").to_pylist() == [1.0, 2.0]
+        with connect_sync(broker) as sync, pytest.warns(IncompleteTrades):
+            same = await asyncio.to_thread(sync.archive_frame, "ticker", "binance", BTC, at[0], at[2])
+        assert same["last"].tolist() == [1.0, 2.0]
+        with pytest.raises(NotArchived):
+            await client.archive_frame("book_delta", "binance", BTC, at[0])
+        days = await archived.days(client.bus, ArchivedFeed("candle", "binance", BTC), None, None)
+        assert [(each.condition, each.rows) for each in days] == [("open", 4)]

@@ -184,7 +184,7 @@ def test_rows_with_long_ids_fit_into_messages() -> None:
     )
     parts = list(fitting(batch))
     assert len(parts) > 2
-    assert max(len(encoded(each)) for each in parts) < CHUNK_BYTES + 4096
+    assert max(len(encoded(each, TRADES)) for each in parts) < CHUNK_BYTES + 4096
     assert pa.Table.from_batches(parts).column("sequence").to_pylist() == list(range(rows))
 
 

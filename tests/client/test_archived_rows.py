@@ -57,7 +57,7 @@ def chunks(tape: list[tuple[int, str, list[Trade]]], chance: random.Random) -> l
             exchange="binance",
             symbol="BTC/USDT",
             rows=len(part),
-            data=encoded(pa.RecordBatch.from_pylist(part, TRADES)),
+            data=encoded(pa.RecordBatch.from_pylist(part, TRADES), TRADES),
             sequence=99,
         )
         for part in parts

@@ -69,6 +69,15 @@ class TradeFormat(StrEnum):
     parquet = "parquet"
 
 
+class ArchivedKind(StrEnum):
+    """What is archived."""
+
+    trade = "trade"
+    book_delta = "book_delta"
+    candle = "candle"
+    ticker = "ticker"
+
+
 class MarketKind(StrEnum):
     """Kinds of market."""
 

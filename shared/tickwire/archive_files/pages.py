@@ -1,4 +1,4 @@
-"""Pages of archived trades: the replies to `archive.trades`. Blocks: call it in a thread."""
+"""Pages of archived rows: the replies to `archive.trades` and `archive.rows`. Blocks: call it in a thread."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.reading import START, Begin, DayFile, day_rows, removed_meanwhile
 from tickwire.archive_files.removal import removed_between
 from tickwire.archive_files.root import Root
-from tickwire.archive_files.schema import TRADES
+from tickwire.archive_files.schema import schema_of
 from tickwire.errors import BadRequest
-from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import ArchivedRowsRequest, ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS
 
@@ -68,7 +68,7 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
 
     Raises StorageError, BadRequest.
     """
-    feed = ArchivedFeed("trade", request.exchange, request.symbol)
+    feed = feed_of(request)
     begin = position_of(request.cursor) if request.cursor is not None else Position(date.min, 0, through)
     through = begin.through
     wanted = Range(request.since, LATEST_MS if request.until is None else request.until)
@@ -105,6 +105,12 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
     yield replace(_chunk(request, None, through, cursor, number), removed=removed)
 
 
+def feed_of(request: ArchivedTradesRequest) -> ArchivedFeed:
+    """The feed of a request."""
+    kind = request.kind if isinstance(request, ArchivedRowsRequest) else "trade"
+    return ArchivedFeed(kind, request.exchange, request.symbol)
+
+
 def _chunk(
     request: ArchivedTradesRequest, batch: Any, through: Through, cursor: str | None, number: int
 ) -> ArchivedTrades:
@@ -112,7 +118,7 @@ def _chunk(
         exchange=request.exchange,
         symbol=request.symbol,
         rows=batch.num_rows if batch is not None else 0,
-        data=encoded(batch),
+        data=encoded(batch, schema_of(feed_of(request).kind)),
         sequence=through.sequence,
         cursor=cursor,
         chunk=number,
@@ -168,10 +174,10 @@ def fitting(batch: Any) -> Iterator[Any]:
     yield from fitting(batch.slice(half))
 
 
-def encoded(batch: Any) -> bytes:
+def encoded(batch: Any, schema: Any) -> bytes:
     """A batch as an Arrow IPC stream; a stream without batches for None."""
     sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, TRADES) as writer:
+    with ipc.new_stream(sink, schema) as writer:
         if batch is not None:
             writer.write_batch(batch)
     data: bytes = sink.getvalue().to_pybytes()

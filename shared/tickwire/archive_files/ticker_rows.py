@@ -60,14 +60,21 @@ class TickerRows(ChainedRows[Ticker]):
         feed = (message.exchange, message.symbol)
         if feed not in self._feeds:
             prev = self._begin.setdefault(feed, prev)
-            if message.repeated and not lost:
-                # Its time may be that of any day before; the owner's next message is interrupted.
-                return None
+        if message.repeated and not message.interrupted:
+            # Its time may be that of any day before. What was lost ends with the owner's next message, an interruption.
+            return None
         return super().append(message, sequence, prev, lost)
 
     def unreadable(self, feed: ArchivedFeed, received: int, lost: str) -> tuple[Ticker, str]:
         """See ChainedRows: its values are not known."""
-        stands = Ticker(exchange=feed.exchange, symbol=feed.symbol, timestamp=None, received=received, repeated=True)
+        stands = Ticker(
+            exchange=feed.exchange,
+            symbol=feed.symbol,
+            timestamp=None,
+            received=received,
+            interrupted=True,
+            repeated=True,
+        )
         return stands, lost or UNREADABLE
 
     def add(self, feed: FeedRows, message: Ticker, sequence: int) -> int:

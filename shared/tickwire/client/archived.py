@@ -3,7 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `archive.days` | requests | which days of a feed the archive has, and what is missing of them |
-| `archive.trades` | requests | trades, a page at a time (docs/decisions/0034) |
+| `archive.trades`, `archive.rows` | requests | trades, or rows of any kind, a page at a time (docs/decisions/0034) |
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.bus.connection import Bus
 from tickwire.client.attempts import Attempts
 from tickwire.client.decoded import DecodedMessage
@@ -24,7 +25,7 @@ from tickwire.errors import NoSuchService, NotArchived
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.messages.archive import Certificate
-from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import ArchivedRowsRequest, ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
 from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS
@@ -33,10 +34,11 @@ from tickwire.tape.sequence import TapeMessage
 ANSWER_S = 20.0
 """Time limit for a chunk; an archive that works on one, because an object store is slow, says so each 2 s."""
 T = TypeVar("T")
+AnyFeed: TypeAlias = Feed | ArchivedFeed
 _decode = msgspec.msgpack.Decoder(ArchivedTrades).decode
 
 
-async def days(bus: Bus, feed: Feed, since: int | None, until: int | None) -> list[Certificate]:
+async def days(bus: Bus, feed: AnyFeed, since: int | None, until: int | None) -> list[Certificate]:
     """The days of a feed from the first to the last one that the archive has of `[since, until)` (ms).
 
     Outlives a restart of the archive. Raises NotArchived, NoSuchService, StorageError, RequestTimeout.
@@ -54,7 +56,7 @@ async def days(bus: Bus, feed: Feed, since: int | None, until: int | None) -> li
 
 
 async def chunks(
-    bus: Bus, feed: Feed, since: int, until: int | None, *, waits: bool = True
+    bus: Bus, feed: AnyFeed, since: int, until: int | None, *, waits: bool = True
 ) -> AsyncGenerator[ArchivedTrades, None]:
     """The archived trades of a feed in `[since, until)` (ms): chunks, of which the last of each page has no rows.
 
@@ -62,9 +64,12 @@ async def chunks(
     absent at first. Raises NotArchived, NoSuchService, StorageError, RequestTimeout.
     """
     request = ArchivedTradesRequest(exchange=feed.exchange, symbol=feed.symbol, since=since, until=until)
-    attempts = Attempts("archive.trades")
+    subject = "archive.trades"
+    if feed.kind != "trade":
+        request, subject = ArchivedRowsRequest(kind=feed.kind, **msgspec.structs.asdict(request)), "archive.rows"
+    attempts = Attempts(subject)
     while True:
-        asked = partial(bus.request_chunks, "archive.trades", request, _decode, timeout_s=ANSWER_S)
+        asked = partial(bus.request_chunks, subject, request, _decode, timeout_s=ANSWER_S)
         # Chunks after the last cursor: they come again if the reply breaks off.
         held: list[ArchivedTrades] = []
         with attempts:

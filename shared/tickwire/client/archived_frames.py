@@ -16,7 +16,7 @@ from tickwire.client import archived
 from tickwire.client.history import outside
 from tickwire.client.missing import Missing, missing, with_removed
 from tickwire.errors import BadRequest, ConfigError
-from tickwire.model.feeds import Feed, Trades
+from tickwire.model.feeds import Trades
 from tickwire.model.messages.archived_trades import ArchivedTrades
 from tickwire.model.ranges import Range
 from tickwire.venues.units import BASE, measure_of
@@ -39,7 +39,7 @@ class IncompleteTrades(UserWarning):
 class Archived:
     """What a request is about, and what is missing of it."""
 
-    feed: Feed
+    feed: archived.AnyFeed
     span: Range
     missing: list[Missing]
 
@@ -64,20 +64,21 @@ class Archived:
         """Issue a warning if something is missing."""
         if self.missing:
             ranges = f"{len(self.missing)} range{'s' if len(self.missing) > 1 else ''}"
-            text = f"{self.feed}: trades in {ranges} may be missing ({self.missing[0].reason}), see attrs['missing']"
+            what = "trades" if self.feed.kind == "trade" else "rows"
+            text = f"{self.feed}: {what} in {ranges} may be missing ({self.missing[0].reason}), see attrs['missing']"
             warnings.warn(text, IncompleteTrades, stacklevel=outside())
 
 
-async def known(bus: Bus, feed: Feed, span: Range) -> Archived:
+async def known(bus: Bus, feed: archived.AnyFeed, span: Range) -> Archived:
     """What is missing of a range (ms). Raises NotArchived, NoSuchService, StorageError."""
     return Archived(feed, span, missing(await archived.days(bus, feed, *span), span))
 
 
 async def table(bus: Bus, found: Archived) -> Any:
-    """The trades as a `pyarrow.Table`; key `tickwire` of its metadata has the attributes as JSON."""
+    """The rows as a `pyarrow.Table`; key `tickwire` of its metadata has the attributes as JSON."""
     import pyarrow as pa
 
-    from tickwire.archive_files.schema import TRADES
+    from tickwire.archive_files.schema import schema_of
 
     parts, unit = [], dict[str, Any]()
     async with aclosing(archived.chunks(bus, found.feed, *found.span)) as chunks:
@@ -86,7 +87,7 @@ async def table(bus: Bus, found: Archived) -> Any:
             if chunk.rows:
                 parts.append(archived.table_of(chunk))
                 unit |= _unit(chunk)
-    rows = pa.concat_tables(parts).unify_dictionaries() if parts else TRADES.empty_table()
+    rows = pa.concat_tables(parts).unify_dictionaries() if parts else schema_of(found.feed.kind).empty_table()
     return rows.replace_schema_metadata({"tickwire": json.dumps(found.attrs | unit)})
 
 

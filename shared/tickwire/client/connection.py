@@ -25,6 +25,7 @@ from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
+from tickwire.model.feeds.layout import ArchivedKind
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
@@ -272,12 +273,37 @@ class Client(FetchesTrades):
         found.warn()
         return made
 
-    async def archived(self, exchange: str, symbol: str, since: Time, until: Time | None) -> archived_frames.Archived:
+    async def archive_frame(
+        self,
+        kind: ArchivedKind,
+        exchange: str,
+        symbol: str,
+        since: Time,
+        until: Time | None = None,
+        *,
+        form: Form = "pandas",
+    ) -> Any:
+        """Rows of any kind that is archived, `trade`, `book_delta`, `candle` or `ticker`, in `[since, until)`.
+
+        The columns are those of the archive's files (docs/archive.md); candles are of all timeframes, and each is there
+        once. `attrs`, `form` and errors as of `trades_frame`; a range of `missing` of candles names its timeframe in
+        `reasons`.
+        """
+        found = await self.archived(exchange, symbol, since, until, kind)
+        made = await archived_frames.made(self.bus, found, form)
+        found.warn()
+        return made
+
+    async def archived(
+        self, exchange: str, symbol: str, since: Time, until: Time | None, kind: ArchivedKind = "trade"
+    ) -> archived_frames.Archived:
         """What of a range is missing in the archive, without a warning. Raises as `trades_frame`."""
         self._streams.check()
         start, end = range_of(since, until)
         span = Range(start, now_ms() if end is None else end)
-        return await archived_frames.known(self.bus, feed("trade", exchange, symbol), span)
+        # Checks the names.
+        market = feed("trade", exchange, symbol)
+        return await archived_frames.known(self.bus, ArchivedFeed(kind, market.exchange, market.symbol), span)
 
     @overload
     def replay(

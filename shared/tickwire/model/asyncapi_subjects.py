@@ -24,6 +24,7 @@ from tickwire.model.messages import (
     ArchivedBook,
     ArchivedBookRequest,
     ArchivedDays,
+    ArchivedRowsRequest,
     ArchivedTrades,
     ArchivedTradesRequest,
     CacheList,
@@ -277,6 +278,13 @@ ASKED: tuple[Asked, ...] = (
         ArchivedTradesRequest,
         (ArchivedTrades,),
         "Trades of a feed as Arrow, a page at a time.",
+        "Chunked",
+    ),
+    Asked(
+        "archive.rows",
+        ArchivedRowsRequest,
+        (ArchivedTrades,),
+        "Rows of a feed of any archived kind as Arrow, a page at a time.",
         "Chunked",
     ),
     Asked(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import consoles, render
@@ -40,12 +41,14 @@ class DaysOptions(NamedTuple):
     symbol: str
     since: str | None = None
     until: str | None = None
+    kind: str = "trade"
 
 
 async def days(stop: asyncio.Event, config: Path | None, options: DaysOptions, json: bool) -> int:
-    """Print the days of a feed of trades."""
+    """Print the days of a feed."""
     start, end = arguments.span(options.since, options.until, now_ms())
-    wanted = feed("trade", options.exchange, options.symbol)
+    market = feed("trade", options.exchange, options.symbol)
+    wanted = ArchivedFeed(options.kind, market.exchange, market.symbol)
     async with connected(settings_of(config), stop) as bus:
         found = await archived.days(bus, wanted, start, end)
     if json:
@@ -101,7 +104,7 @@ def gap_lines(found: Sequence[Certificate]) -> Iterator[str]:
     for day, gap in gaps[:GAPS_SHOWN]:
         since = "?" if gap.since is None else render.clock(max(0, gap.since))
         until = "?" if gap.until is None else render.clock(gap.until)
-        yield f"{day.date} {since} to {until}: {gap.reason or 'trades are missing'}"
+        yield f"{day.date} {since} to {until}: {gap.reason or 'rows are missing'}"
     if len(gaps) > GAPS_SHOWN:
         yield f"and {render.plural(len(gaps) - GAPS_SHOWN, 'more gap')}; --json has all"
 
@@ -109,5 +112,6 @@ def gap_lines(found: Sequence[Certificate]) -> Iterator[str]:
 def summary(found: Sequence[Certificate]) -> str:
     """Return how many days have which condition, and all rows."""
     counts = {name: sum(day.condition == name for day in found) for name in STYLES}
+    row = "trade" if all(day.kind == "trade" for day in found) else "row"
     named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{render.plural(len(found), 'day')}: {named}; {render.plural(sum(day.rows for day in found), 'trade')}"
+    return f"{render.plural(len(found), 'day')}: {named}; {render.plural(sum(day.rows for day in found), row)}"

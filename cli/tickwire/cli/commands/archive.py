@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tickwire.cli.invoke import ask, invoke
-from tickwire.cli.options import GROUP, TIME, Config, Exchange, Json, MarketKind, Symbol
+from tickwire.cli.options import GROUP, TIME, ArchivedKind, Config, Exchange, Json, MarketKind, Symbol
 
 app = typer.Typer(help="Show what the archive has, and import files.", **GROUP)
 
@@ -19,19 +19,20 @@ def days(
     symbol: Symbol,
     since: Annotated[str | None, typer.Option("--since", metavar="T", help=TIME)] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="T", help="As --since; all by default.")] = None,
+    kind: Annotated[ArchivedKind, typer.Option("--kind", help="What was archived.")] = ArchivedKind.trade,
     config: Config = None,
     json: Json = False,
 ) -> int:
-    """Print a calendar of archived trades: rows, condition and gaps of each day.
+    """Print a calendar of archived days: rows, condition and gaps of each.
 
-    A day is `complete` when it was watched from begin to end and no trade is missing; `gaps` when only the named ones
+    A day is `complete` when it was watched from begin to end and nothing is missing; `gaps` when only the named ones
     are; `partial` when it was not watched throughout; `missing` when nothing was; `open` until it is certified.
 
     Example: tickwire archive days binance BTC/USDT --since 30d
     """
     from tickwire.cli.archive import days as module
 
-    return ask(module.days, config, module.DaysOptions(exchange, symbol, since, until), json)
+    return ask(module.days, config, module.DaysOptions(exchange, symbol, since, until, kind.value), json)
 
 
 @app.command("import")

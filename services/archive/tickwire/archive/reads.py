@@ -1,8 +1,9 @@
-"""Answers `archive.trades`, `archive.bars` and `archive.book` from the files: trades, candles made of them, books.
+"""Answers `archive.trades`, `archive.rows`, `archive.bars` and `archive.book` from the files.
 
 | subject | direction | what |
 |---|---|---|
 | `archive.trades` | answers | ArchivedTradesRequest -> ArchivedTrades in MessagePack, in chunks |
+| `archive.rows` | answers | ArchivedRowsRequest -> ArchivedTrades in MessagePack, in chunks |
 | `archive.bars` | answers | ArchivedBarsRequest -> ArchivedBars, in chunks |
 | `archive.book` | answers | ArchivedBookRequest -> ArchivedBook, in chunks |
 | `$KV.ARCHIVE.<stream>` | reads | ArchiveCheckpoint: which messages of the feed's stream are wholly in files |
@@ -20,6 +21,7 @@ from tickwire.archive_files import book_at as books
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.pages import Through
 from tickwire.archive_files.root import Root
+from tickwire.archive_files.schema import schema_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.fenced_entries import FencedEntries
@@ -38,12 +40,14 @@ class Reads:
         self._root = root
 
     async def answer_trades(self, request: ArchivedTradesRequest, call: Call) -> None:
-        """Reply to `archive.trades`. Raises NotArchived, as `archive.days` does."""
-        feed = ArchivedFeed("trade", request.exchange, request.symbol)
+        """Reply to `archive.trades` and `archive.rows`. Raises NotArchived, as `archive.days` does; BadRequest."""
+        feed = pages.feed_of(request)
+        schema_of(feed.kind)
         if request.cursor is None:
             await asyncio.to_thread(archived_dates, self._root, feed)
         # Read before the files: whatever the checkpoint calls done is in them.
-        through = await self._through(feed) if request.cursor is None else Through(0, 0)
+        is_taped = request.cursor is None and feed.kind != "candle"
+        through = await self._through(feed) if is_taped else Through(0, 0)
         chunks = pages.chunks(self._root, request, through)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             await call.reply(msgspec.msgpack.encode(chunk))

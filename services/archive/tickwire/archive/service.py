@@ -3,7 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks: the days of a feed, from the files |
-| `archive.trades`, `archive.bars`, `archive.book` | answers | see reads.py |
+| `archive.trades`, `archive.rows`, `archive.bars`, `archive.book` | answers | see reads.py |
 | `archive.write.<p>`, `archive.close.<p>` | answers | see added_pages.py |
 | `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
 | `tape.book_delta.<p>.<exchange>.<token>` (streams BOOK_DELTAS-<p>) | reads | see stream_archive.py |
@@ -38,7 +38,7 @@ from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import ConfigError, StorageError
 from tickwire.model.feeds.layout import archived_streams
 from tickwire.model.messages.archived_book import ArchivedBookRequest
-from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedRowsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import DaysRequest
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics, gauge
@@ -74,6 +74,7 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
             endpoints: list[Endpoint[Any]] = [
                 Endpoint("archive.days", DaysRequest, archive.answer_days, concurrent=4),
                 Endpoint("archive.trades", ArchivedTradesRequest, reads.answer_trades, concurrent=4),
+                Endpoint("archive.rows", ArchivedRowsRequest, reads.answer_trades, concurrent=2),
                 # One at a time: it reads whole days.
                 Endpoint("archive.bars", ArchivedBarsRequest, reads.answer_bars, concurrent=1),
                 Endpoint("archive.book", ArchivedBookRequest, reads.answer_book, concurrent=2),

@@ -9,6 +9,7 @@ from tickwire.model.messages.archived_book import ArchivedBook, ArchivedBookRequ
 from tickwire.model.messages.archived_trades import (
     ArchivedBars,
     ArchivedBarsRequest,
+    ArchivedRowsRequest,
     ArchivedTrades,
     ArchivedTradesRequest,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "ArchivedBook",
     "ArchivedBookRequest",
     "ArchivedDays",
+    "ArchivedRowsRequest",
     "ArchivedTrades",
     "ArchivedTradesRequest",
     "CacheList",

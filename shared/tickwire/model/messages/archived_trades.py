@@ -32,16 +32,27 @@ class ArchivedTradesRequest(Struct, frozen=True, kw_only=True):
     cursor: Cursor | None = None
 
 
+class ArchivedRowsRequest(ArchivedTradesRequest, frozen=True, kw_only=True):
+    """`archive.rows`: the same of any kind that is archived: `trade`, `book_delta`, `candle` or `ticker`.
+
+    Candles are by their open time, those of all timeframes together; each is there once, as the newest page has it.
+    """
+
+    kind: str
+
+
 class ArchivedTrades(Struct, frozen=True, kw_only=True):
-    """A chunk of a reply to `archive.trades`, in MessagePack: `rows` rows, day after day, each in the tape's order.
+    """A chunk of a reply to `archive.trades` or `archive.rows`, in MessagePack.
+
+    It has `rows` rows, day after day, each in the tape's order.
 
     `data` is an Arrow IPC stream. Its columns are those of the archive's files (docs/archive.md). `multiplier` and
     `inverse` say what one unit of `amount` is, as in `md.trade.…`. `chunk` counts from 0; the last chunk, with `more`
     false, has no rows. Its `cursor` requests the next page; null if there is none. That of a chunk with rows, if
     there is one, requests what follows the chunk: for a reply that broke off.
 
-    Every trade of the tape's messages up to `sequence`, in the stream of the feed, is in the archive; those of later
-    messages are left out. So `sequence` is where to go on with the tape.
+    Every row of the tape's messages up to `sequence`, in the stream of the feed, is in the archive; those of later
+    messages are left out. So `sequence` is where to go on with the tape; of candles it is 0.
 
     `removed` are days (ms) between the rows of the chunk before and these, or within the request after the last rows,
     that were removed from the archive, also since `archive.days` was requested.
