@@ -20,7 +20,8 @@ OPTIONS = {
     "shared/tickwire/client/sync.py",
     "shared/tickwire/process/children.py",  # the options of asyncio's subprocesses
     "shared/tickwire/tape/reader.py",
-    "cli/tickwire/cli/commands/candles.py",  # options of a command line
+    "cli/tickwire/cli/commands/archive.py",  # options of a command line
+    "cli/tickwire/cli/commands/candles.py",
     "cli/tickwire/cli/commands/feeds.py",
     "cli/tickwire/cli/commands/trades.py",
 }

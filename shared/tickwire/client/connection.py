@@ -25,7 +25,7 @@ from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
-from tickwire.model.feeds.layout import ArchivedKind
+from tickwire.model.feeds.layout import ArchivedKind as Kind
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
@@ -274,14 +274,7 @@ class Client(FetchesTrades):
         return made
 
     async def archive_frame(
-        self,
-        kind: ArchivedKind,
-        exchange: str,
-        symbol: str,
-        since: Time,
-        until: Time | None = None,
-        *,
-        form: Form = "pandas",
+        self, kind: Kind, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Form = "pandas"
     ) -> Any:
         """Rows of any kind that is archived, `trade`, `book_delta`, `candle` or `ticker`, in `[since, until)`.
 
@@ -295,7 +288,7 @@ class Client(FetchesTrades):
         return made
 
     async def archived(
-        self, exchange: str, symbol: str, since: Time, until: Time | None, kind: ArchivedKind = "trade"
+        self, exchange: str, symbol: str, since: Time, until: Time | None, kind: Kind = "trade"
     ) -> archived_frames.Archived:
         """What of a range is missing in the archive, without a warning. Raises as `trades_frame`."""
         self._streams.check()

@@ -21,7 +21,7 @@ from tickwire.client.history import Progress
 from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
-from tickwire.model.feeds.layout import ArchivedKind
+from tickwire.model.feeds.layout import ArchivedKind as Kind
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
@@ -220,14 +220,7 @@ class SyncClient:
         return self._frame(self._client.archived(exchange, symbol, since, until), form)
 
     def archive_frame(
-        self,
-        kind: ArchivedKind,
-        exchange: str,
-        symbol: str,
-        since: Time,
-        until: Time | None = None,
-        *,
-        form: Form = "pandas",
+        self, kind: Kind, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Form = "pandas"
     ) -> Any:
         """See `Client.archive_frame`."""
         return self._frame(self._client.archived(exchange, symbol, since, until, kind), form)
