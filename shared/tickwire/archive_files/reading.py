@@ -258,8 +258,13 @@ def day_rows(
     `begin`: then rows were inserted, and StorageError is raised.
     """
     if day.kind == "candle":
-        yield from _candle_rows(root, day, wanted, batch_rows, begin)
-        return
+        return _candle_rows(root, day, wanted, batch_rows, begin)
+    return _taped_rows(root, day, wanted, batch_rows, begin, cut)
+
+
+def _taped_rows(
+    root: Root, day: FeedDay, wanted: Range, batch_rows: int, begin: Begin, cut: Callable[[DayFile], Cut | None]
+) -> Iterator[DayRows]:
     done, edition = begin
     failures = 0
     while True:
