@@ -160,10 +160,10 @@ async def test_an_exchange_that_cannot_be_imported_is_refused_and_ends_no_other(
 ) -> None:
     opened = live_venue.open_live_venue
 
-    def broken(exchange: str, *arguments: Any) -> Any:
+    def broken(exchange: str, *arguments: Any, **chosen: Any) -> Any:
         if exchange == "okx":
             raise ImportError("a package is missing")
-        return opened(exchange, *arguments)
+        return opened(exchange, *arguments, **chosen)
 
     monkeypatch.setattr(venue_pool, "open_live_venue", broken)
     async with (

@@ -15,9 +15,11 @@ import pytest
 import trustme
 from aiohttp import ClientSession, TCPConnector, WSMsgType, web
 
+from process.turn_counting import counting
 from tickwire.exchange.ccxt_patches import socket_push
 from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
 from tickwire.exchange.ccxt_patches.socket_push import push_frames
+from tickwire.process.turns import Turns
 
 pytestmark = pytest.mark.actors
 
@@ -27,7 +29,7 @@ Serve = Callable[[web.WebSocketResponse, web.Request], Awaitable[None]]
 class Opened:
     """A ccxt Client on a socket, what it was given, and how it ended."""
 
-    def __init__(self, exchange: Any, client: Any) -> None:
+    def __init__(self, exchange: Any, client: Any, noted: Callable[[], object]) -> None:
         self.client = client
         self.frames: list[Any] = []
         self.closes: list[Any] = []
@@ -36,7 +38,7 @@ class Opened:
         self.receives = 0
         """How often ccxt read the socket itself."""
         receive = client.receive
-        client.handle_text_or_binary_message = self._note(self.frames, lambda _: None)
+        client.handle_text_or_binary_message = self._note(self.frames, lambda _: noted())
         client.on_close_callback = self._note(self.closes, exchange.on_close)
         client.on_error_callback = self._note(self.errors, exchange.on_error)
 
@@ -69,10 +71,12 @@ async def opened(
     connected: Callable[[Any], None] = lambda _: None,
     marked: bool = False,
     authority: trustme.CA | None = None,
+    turns: Turns | None = None,
+    noted: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[Opened]:
     """A Client of ccxt that is connected to `serve`; `connected` is called before it reads anything.
 
-    With an `authority` the connection is encrypted.
+    With an `authority` the connection is encrypted. `noted` is called with each frame.
     """
 
     async def answer(request: web.Request) -> web.WebSocketResponse:
@@ -97,10 +101,10 @@ async def opened(
         client = exchange.client(f"{'ws' if trusted is None else 'wss'}://127.0.0.1:{runner.addresses[0][1]}/")
         use_monotonic_marks(client)
         client.on_connected_callback = connected
-        found = Opened(exchange, client)
+        found = Opened(exchange, client, noted)
         if pushed:
             marks = [partial(found.frames.append, mark) for mark in ("several", "end")] if marked else []
-            push_frames(client, *marks)
+            push_frames(client, turns or Turns(), 1, *marks)
         await client.connect(exchange.session)
         yield found
     finally:
@@ -193,6 +197,29 @@ async def test_more_than_the_buffer_of_aiohttp_holds_arrives_whole() -> None:
     async with opened(sends(*frames)) as socket:
         await socket.until(lambda: len(socket.frames) >= len(frames))
         assert socket.frames == frames
+
+
+async def test_frames_that_a_turn_has_no_room_for_are_handled_in_the_next_ones() -> None:
+    frames, turns = [str(number) for number in range(3000)], Turns(100)
+    async with (
+        counting() as counted,
+        opened(sends(*frames), turns=turns, noted=counted.note) as one,
+        opened(sends(*frames), turns=turns, noted=counted.note) as other,
+    ):
+        for socket in (one, other):
+            await socket.until(lambda socket=socket: len(socket.frames) >= len(frames))  # type: ignore[misc]
+            assert socket.frames == frames
+            assert socket.receives == 0
+    # Of both sockets together; a turn that is counted begins in the middle of one that has a budget.
+    assert counted.most <= 200
+
+
+async def test_frames_that_wait_for_their_turn_come_before_the_end_of_the_socket() -> None:
+    frames = [str(number) for number in range(500)]
+    async with opened(sends(*frames, then=closes), turns=Turns(1)) as socket:
+        await socket.until(lambda: len(socket.closes) == 2)
+        assert socket.frames == frames
+        assert socket.closes == [1012, 1006]
 
 
 async def test_a_frame_is_handled_in_the_turn_that_its_bytes_arrive_in() -> None:

@@ -22,10 +22,12 @@ from tickwire.observe import logs
 log = logs.get(__name__)
 
 FROZEN = 500_000
-"""Objects frozen one after the other, many of them freed since, that are worth a collection of everything: what 1,850
-feeds consist of (270 each, measured)."""
+"""Objects frozen one after the other, many of them freed since, that are worth a collection of everything, apart from
+those of owners that began."""
+OWNED = 1000
+"""Objects frozen for each owner that begins: 480 were measured of a feed, of which 270 stay."""
 ENDED = 250
-"""Owners of cycles that ended, which are worth it if they are a quarter of those that live, too."""
+"""Owners of cycles that ended, which are worth it if they are twice as many as those that live, too."""
 YOUNG = 3
 """Collections of generation 1 before a full one, instead of 10: the same work in shorter turns."""
 _FULL = 2
@@ -36,13 +38,14 @@ class Remains:
     """How much garbage may be among what is frozen. Pure."""
 
     frozen: int = 0
+    begun: int = 0
     ended: int = 0
     living: int = 0
 
     @property
     def collectable(self) -> bool:
-        """Whether a collection of everything is worth its time."""
-        return self.frozen >= FROZEN or self.ended >= max(ENDED, self.living / 4)
+        """Whether a collection of everything is worth its time, which grows with those that live."""
+        return self.frozen >= FROZEN + self.begun * OWNED or self.ended >= max(ENDED, 2 * self.living)
 
 
 class Heap:
@@ -53,10 +56,17 @@ class Heap:
         self._remains = Remains()
         self._due: asyncio.Handle | None = None
 
+    def began(self) -> None:
+        """An owner of reference cycles has begun: what it consists of is frozen, and is no garbage."""
+        self._remains.begun += 1
+
     def ended(self, living: int) -> None:
         """An owner of reference cycles has ended; so many others live."""
         self._remains.ended += 1
         self._remains.living = living
+        if not living and self._remains.ended >= ENDED:
+            # Now, rather than when others have begun: nobody waits.
+            self._collect_soon()
 
     def collected(self, phase: str, info: dict[str, Any]) -> None:
         """Freeze what a full collection left; of `gc.callbacks`, in any thread."""
@@ -66,13 +76,17 @@ class Heap:
             self._remains.frozen += len(gc.get_objects(generation=_FULL))
             if self._remains.collectable:
                 # Not here: what has been collected in this turn is delay enough, and nothing can be logged here.
-                self._due = self._loop.call_soon_threadsafe(self._collect_everything)
+                self._collect_soon()
         gc.freeze()
 
     def close(self) -> None:
         """Cancel a collection that is due."""
         if self._due is not None:
             self._due.cancel()
+
+    def _collect_soon(self) -> None:
+        if self._due is None:
+            self._due = self._loop.call_soon_threadsafe(self._collect_everything)
 
     def _collect_everything(self) -> None:
         began = time.thread_time()

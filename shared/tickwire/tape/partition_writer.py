@@ -31,6 +31,7 @@ from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
+from tickwire.process.turns import Turns
 from tickwire.tape import handover
 from tickwire.tape.attempts import Answer, Attempt, BatchAttempt, SingleAttempt
 from tickwire.tape.followers import FOLLOWED_AGAIN_MS, FOLLOWED_S, Followers
@@ -47,8 +48,8 @@ ACKNOWLEDGE_MS = 100
 """The acknowledgement of what is in flight is requested this often, of all partitions in one turn of the loop."""
 SILENT_S = 2.0
 """Without any acknowledgement for so long, what is in flight is in doubt."""
-SLICE = 200
-"""Messages sent again in one turn of the loop: about 3 ms."""
+SENT = 15
+"""Units of a turn (`Turns`) for a message that is sent again."""
 FIRST_S, LONGEST_S = 0.05, 1.0
 """Delays before the end of the stream is read again."""
 _HEADER_BYTES = 400
@@ -84,6 +85,8 @@ class PartitionWriter:
         self._progress_at = 0.0
         self._backoff = Backoff(FIRST_S, LONGEST_S)
         self._unacknowledged = Episode(log, "the tape does not acknowledge", stream=stream)
+        self.turns = Turns()
+        """Bounds how many messages are sent again in one turn of the loop."""
         self.resent = 0
         """Messages that were sent more than once."""
 
@@ -157,11 +160,10 @@ class PartitionWriter:
         sequence = self._pipeline.newest if sequence is None else sequence
         if self._fenced is not None:
             raise self._fenced
-        if self._pipeline.durable >= sequence:
-            return
-        stored = self._waiting.add(sequence)
-        self._request_acknowledgement()
-        await stored
+        if self._pipeline.durable < sequence:
+            stored = self._waiting.add(sequence)
+            self._request_acknowledgement()
+            await stored
 
     # ---- sending
 
@@ -171,11 +173,13 @@ class PartitionWriter:
 
     def _pump(self) -> None:
         """Send what this attempt has not sent; a long queue in several turns of the loop."""
-        for _ in range(SLICE):
+        turns = self.turns
+        while turns.left > 0:
             if self._doubted.is_set() or self._attempt.ending or (entry := self._pipeline.next()) is None:
                 return
+            turns.spend(SENT)
             self._send(entry)
-        asyncio.get_running_loop().call_soon(self._pump)
+        turns.again(self._pump)
 
     def _send(self, entry: Entry) -> None:
         reply = self._attempt.add()
@@ -245,7 +249,6 @@ class PartitionWriter:
         self._release(found)
 
     def _release(self, found: Sequence[Entry]) -> None:
-        """Tell who waits for what is stored now."""
         self.followers.stored(found)
         self._waiting.release(self._pipeline.durable)
 
@@ -306,8 +309,6 @@ class PartitionWriter:
         own = (message.headers or {}).get(PUBLISH) == self._name
         return End(last, message.subject, message.data or b"", own)
 
-    # ---- its life
-
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Receive acknowledgements and settle doubts within the block; all is stored when it is left without error."""
@@ -330,20 +331,20 @@ class PartitionWriter:
 
 @asynccontextmanager
 async def open_partition_writer(
-    bus: Bus, stream: str, confirm: Confirm, *, batches: bool | None = None
+    bus: Bus, stream: str, confirm: Confirm, *, batches: bool | None = None, turns: Turns | None = None
 ) -> AsyncIterator[PartitionWriter]:
     """The writer of a stream, for its owner; every former writer is fenced when the block is entered.
 
     `confirm` raises Fenced if this instance is not the owner. `batches`: None for what the stream allows; without them
-    one message is in flight. The block ends with Fenced when another instance has taken over; leaving it waits until
-    all is stored.
+    one message is in flight. `turns`: those that it shares with other work of the loop. The block ends with Fenced when
+    another instance has taken over; leaving it waits until all is stored.
     """
     info: StreamInfo = await until_answered(partial(bus.jetstream.stream_info, stream), stream)
-    if batches is None:
-        batches = bool(info.config.allow_batched)
+    batches = bool(info.config.allow_batched) if batches is None else batches
     name = f"{bus.name} {secrets.token_hex(4)}"
     sequence = await handover.append(bus, stream, name, confirm)
     log.info("the tape has a new owner", stream=stream, sequence=sequence, batches=batches)
     writer = PartitionWriter(bus, stream, name, Pipeline(sequence), confirm, batches=batches)
+    writer.turns = turns or writer.turns
     async with writer.running():
         yield writer

@@ -48,6 +48,7 @@ from tickwire.model.feeds import (
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import heap, lifecycle
+from tickwire.process.turns import Turns
 from tickwire.settings import Settings
 from tickwire.streamer import tickers
 from tickwire.streamer.books import feed as books
@@ -75,12 +76,13 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
     pinned_feeds = pinned(settings.streamer, instance)
     opening.preload(pro=True)
     await streams.declare_for(bus.jetstream, settings)
+    turns = Turns()
     async with (
         AsyncExitStack() as stack,
-        open_venue_pool(settings) as venues,
+        open_venue_pool(settings, turns) as venues,
         open_leases_unannounced(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as group,
-        open_interests(bus, settings.streamer) as interests,
+        open_interests(bus, settings.streamer, turns) as interests,
     ):
 
         async def open_market(market: Feed) -> OpenedMarket:
@@ -88,10 +90,9 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
             return OpenedMarket(venue, await venue.markets.units(market.symbol))
 
         partitions = settings.tape.partitions
-        runner = FeedRunner(bus, settings, instance, open_market, BODIES)
+        runner = FeedRunner(bus, settings, instance, open_market, BODIES, turns)
         # Feeds are what lives long here, and end as reference cycles.
-        ended = stack.enter_context(heap.ageing()).ended
-        supervisor = FeedSupervisor(interests, leases, runner, partitions, ended)
+        supervisor = FeedSupervisor(interests, leases, runner, partitions, stack.enter_context(heap.ageing()))
         reports = FeedReports(bus, instance, interests, leases, supervisor, partitions)
         interests.follow(supervisor.reconcile)
         group.create_task(supervisor.own_slots(stop))

@@ -3,8 +3,11 @@
 ccxt reads a socket by a task for each time that frames arrive: its bytes are parsed in one turn, the task runs in the
 second, the frame is handled in the third, and the next task is made in the fourth. Here aiohttp's parser is wrapped:
 after each piece of bytes what it parsed is handled. Busy sockets are read every 10 ms, all of them in one turn: a turn
-of the loop for each frame costs several times what a frame costs among others. Anything but data, pings and pongs (a
-closing frame, an error, the end of the connection) is left to ccxt's own loop, which then goes on as ever.
+of the loop for each frame costs several times what a frame costs among others. Where more have gathered than one turn
+has room for, the others stay in aiohttp's buffer for the next one, and the socket is not read meanwhile.
+
+Anything but data, pings and pongs (a closing frame, an error, the end of the connection) is left to ccxt's own loop,
+which then goes on as ever.
 
 Upstream: no issue found.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import WSMsgType
 from ccxt.async_support.base.ws.client import MSG_SIZE_OVERHEAD
@@ -23,6 +26,7 @@ from tickwire.exchange.ccxt_patches.monotonic_time import monotonic_ms
 from tickwire.exchange.ccxt_types import CcxtClient
 from tickwire.model.instants import next_instant
 from tickwire.observe import logs
+from tickwire.process.turns import Turns
 
 log = logs.get(__name__)
 
@@ -34,10 +38,15 @@ _PUSHED = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType
 
 
 def push_frames(
-    client: CcxtClient, gather: Callable[[], None] = lambda: None, deliver: Callable[[], None] = lambda: None
+    client: CcxtClient,
+    turns: Turns,
+    units: int,
+    gather: Callable[[], None] = lambda: None,
+    deliver: Callable[[], None] = lambda: None,
 ) -> None:
     """Have the frames of a Client pushed to its `handle_message`. Call it before the client is opened.
 
+    Each takes so many `units` of `turns`. Frames that a turn has no room for are handled in the next ones.
     Before several frames that arrived together `gather` is called, and `deliver` after them.
     Where aiohttp has other internals than expected, ccxt's loop reads the socket, which is logged.
     """
@@ -47,7 +56,7 @@ def push_frames(
     def on_receive_loop() -> None:
         nonlocal pushing
         if pushing is None and not client.closed():
-            pushing = _Pushing(client, loop, gather, deliver)
+            pushing = _Pushing(client, loop, _Allowance(turns, units), gather, deliver)
             pushing.begin()
         else:
             loop()
@@ -60,11 +69,26 @@ def push_frames(
     client.receive_loop, client.aiohttp_close = on_receive_loop, on_close
 
 
+class _Allowance(NamedTuple):
+    """What one frame takes of a turn."""
+
+    turns: Turns
+    units: int
+
+
 class _Pushing:
     """aiohttp's parser of one socket (its `WebSocketReader`), with what follows each of its calls."""
 
-    def __init__(self, client: CcxtClient, loop: Any, gather: Callable[[], None], deliver: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: CcxtClient,
+        loop: Any,
+        allowance: _Allowance,
+        gather: Callable[[], None],
+        deliver: Callable[[], None],
+    ) -> None:
         self._client = client
+        self._turns, self._units = allowance
         self._loop = loop
         """Reads the socket from then on."""
         self._gather = gather
@@ -75,6 +99,8 @@ class _Pushing:
         self._queue: Any = None
         self._read_at = float("-inf")
         """When bytes came last (monotonic, s)."""
+        self._is_deferred = False
+        """Whether frames wait for the next turn."""
 
     def begin(self) -> None:
         """Put itself into the place of the parser."""
@@ -112,7 +138,12 @@ class _Pushing:
         transport, loop = self._protocol.transport, self._client.asyncio_loop
         if self._pushes and transport is not None and not transport.is_closing():
             transport.pause_reading()
-            loop.call_at(next_instant(loop.time(), READ_MS), _resume, transport)
+            loop.call_at(next_instant(loop.time(), READ_MS), self._resume)
+
+    def _resume(self) -> None:
+        transport = self._protocol.transport
+        if not self._is_deferred and transport is not None and not transport.is_closing():
+            transport.resume_reading()
 
     def end(self) -> None:
         """Leave the socket to ccxt's loop, in another turn: when it is being closed, it is closed then."""
@@ -121,20 +152,44 @@ class _Pushing:
             self._client.asyncio_loop.call_soon(self._loop)
 
     def _drain(self) -> None:
-        buffer = self._queue._buffer
+        """Handle the frames that have arrived, as far as this turn has room."""
+        if self._is_deferred:
+            return
+        buffer, turns = self._queue._buffer, self._turns
         if several := len(buffer) > 1:
             self._gather()
         try:
-            while self._pushes and buffer and buffer[0][0].type in _PUSHED and not self._client.closed():
+            while turns.left > 0 and self._is_next_pushed():
                 if len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
                     self._handle_texts(buffer)
                 else:
+                    turns.spend(self._units)
                     self._handle_one()
         finally:
             if several:
                 self._deliver()
-        if buffer or self._queue.is_eof():
+        if self._is_next_pushed():
+            self._defer()
+        elif buffer or self._queue.is_eof():
             self.end()
+
+    def _is_next_pushed(self) -> bool:
+        """Whether a frame waits that is not left to ccxt's loop."""
+        buffer = self._queue._buffer
+        return self._pushes and bool(buffer) and buffer[0][0].type in _PUSHED and not self._client.closed()
+
+    def _defer(self) -> None:
+        """Handle the other frames in the next turn, and read no more until then."""
+        self._is_deferred = True
+        transport = self._protocol.transport
+        if transport is not None and not transport.is_closing():
+            transport.pause_reading()
+        self._turns.again(self._drain_rest)
+
+    def _drain_rest(self) -> None:
+        self._is_deferred = False
+        self._drain()
+        self._resume()
 
     def _handle_one(self) -> None:
         try:
@@ -149,18 +204,17 @@ class _Pushing:
         As ccxt's `receive_loop`: aiohttp counts what is read, and then goes on reading the socket.
         """
         handle, taken = self._client.handle_text_or_binary_message, 0
+        turns, units, spent = self._turns, self._units, 0
         # As `Client.handle_message`, once for all.
         self._client.last_message_at = monotonic_ms()
         try:
-            while self._pushes and len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
+            # What its feeds take of the turn is spent meanwhile.
+            while spent < turns.left and self._pushes and len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
                 message, size = buffer.popleft()
                 taken += size + MSG_SIZE_OVERHEAD
+                spent += units
                 handle(message.data)
         finally:
             message, size = buffer[0]
             buffer[0] = message, size + taken
-
-
-def _resume(transport: Any) -> None:
-    if not transport.is_closing():
-        transport.resume_reading()
+            turns.spend(spent)

@@ -22,6 +22,7 @@ from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.process.bulkhead import bulkhead, reason
 from tickwire.process.lifecycle import leaf, unless_stopped
+from tickwire.process.turns import Turns
 from tickwire.settings import Settings
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
@@ -68,19 +69,24 @@ class FeedRunner:
     instance: str
     open_market: Callable[[Feed], Awaitable[OpenedMarket]]
     bodies: Mapping[str, FeedBody]
+    turns: Turns
+    """Bounds how many steps of feeds are taken in one turn of the loop."""
 
     async def run(self, supervised: SupervisedFeed, confirm: Confirm, slot_tape: SlotTape) -> None:
         """Run a feed until `supervised.stop` is set, or until another one wrote on its tape.
 
         `confirm` and `slot_tape` are those of the feed's slot. Raises Fenced when this instance has lost the slot.
         """
+        await self.turns.paced(self._run(supervised, confirm, slot_tape))
+
+    async def _run(self, supervised: SupervisedFeed, confirm: Confirm, slot_tape: SlotTape) -> None:
         feed = supervised.feed
         fenced = False
         log.info("feed starts", **feed.fields)
         supervised.status = status = await open_feed_status(self.bus, feed, self.instance, confirm)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(status.run())
+                group.create_task(self.turns.paced(status.run()))
                 await self._run_body(supervised, status, confirm, slot_tape)
                 status.end()
         except* Fenced as group_error:
@@ -123,7 +129,7 @@ class FeedRunner:
             return self.settings.leases.ttl_s * FINAL_RETRY_TTLS if isinstance(leaf(error), _FINAL) else None
 
         works_again = partial(log.info, "feed works again", **feed.fields)
-        await bulkhead(body, supervised.stop, failed=failed, recovered=works_again)
+        await bulkhead(lambda: self.turns.paced(body()), supervised.stop, failed=failed, recovered=works_again)
 
 
 def log_failure(feed: Feed, error: Exception, failures: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -14,6 +15,7 @@ from tickwire.model.subjects import tape_partition_of
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.process.bulkhead import bulkhead, reason
+from tickwire.process.heap import Heap
 from tickwire.streamer.control.feed_runner import FeedRunner, SupervisedFeed, log_failure
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.control.interests import Interests
@@ -46,19 +48,18 @@ class FeedSupervisor:
     """The slots and the feeds of this instance. Feeds here have no timeframe.
 
     All feeds of a market are in one slot. A feed that fails does so alone; a slot that is lost takes all its feeds.
-    `ended` is called when a feed has ended, with the number of those that run.
     """
 
-    def __init__(
-        self, interests: Interests, leases: Leases, runner: FeedRunner, partitions: int, ended: Callable[[int], None]
-    ) -> None:
+    def __init__(self, interests: Interests, leases: Leases, runner: FeedRunner, partitions: int, heap: Heap) -> None:
         self._interests = interests
         self._leases = leases
         self._runner = runner
         self._partitions = partitions
-        self._ended = ended
+        self._heap = heap
         self._slots: dict[str, _Slot] = {}
         self._feeds: dict[Feed, SupervisedFeed] = {}
+        self._wanted: defaultdict[str, set[Feed]] = defaultdict(set)
+        """By slot, whoever owns it."""
 
     async def own_slots(self, stop: asyncio.Event) -> None:
         """Contend for every slot, and run the feeds of those that are won, until `stop`; then end them gracefully."""
@@ -81,8 +82,14 @@ class FeedSupervisor:
 
     def reconcile(self, feed: Feed) -> None:
         """Start, update or stop a feed according to the interests in it, if this instance owns its slot."""
-        supervised, slot = self._feeds.get(feed), self._slots.get(slot_of(feed, self._partitions))
-        if slot is None or not self._interests.wanted(feed):
+        key = slot_of(feed, self._partitions)
+        supervised, slot = self._feeds.get(feed), self._slots.get(key)
+        is_wanted = self._interests.wanted(feed)
+        if is_wanted:
+            self._wanted[key].add(feed)
+        else:
+            self._wanted[key].discard(feed)
+        if slot is None or not is_wanted:
             if supervised is not None:
                 supervised.stop.set()
             return
@@ -94,6 +101,7 @@ class FeedSupervisor:
         # A slot that was lost starts no feeds while those that run are cancelled. Its next owner starts all of them.
         if lifecycle.start(slot.feeds, self._run(supervised, slot)) is not None:
             self._feeds[feed] = supervised
+            self._heap.began()
 
     def statuses(self) -> Iterator[FeedStatus]:
         """The statuses of the feeds that this instance runs."""
@@ -130,17 +138,24 @@ class FeedSupervisor:
         try:
             number = int(lease.key.rpartition(".")[2])
             confirm = partial(self._leases.confirm, lease.key)
-            async with open_slot_tape(self._runner.bus, number, confirm) as tape, asyncio.TaskGroup() as feeds:
+            opening = open_slot_tape(self._runner.bus, number, confirm, self._runner.turns)
+            async with opening as tape, asyncio.TaskGroup() as feeds:
                 self._slots[lease.key] = _Slot(lease, feeds, tape)
-                for feed in self._interests.markets():
-                    if slot_of(feed, self._partitions) == lease.key:
-                        self.reconcile(feed)
+                await self._begin_wanted(lease)
                 await lease.stop.wait()
                 self._release(lease.key)
         except* Fenced as errors:
             log.warning("another instance took the slot over", error=str(lifecycle.leaf(errors)), **lease.logged)
         finally:
             self._release(lease.key)
+
+    async def _begin_wanted(self, lease: Lease) -> None:
+        """Start the wanted feeds of a slot that was won, few in each turn of the loop."""
+        for feed in list(self._wanted[lease.key]):
+            await self._runner.turns.step()
+            if lease.stop.is_set():
+                return
+            self.reconcile(feed)
 
     def _release(self, key: str) -> None:
         """Start no further feeds in a slot, and stop those that run. Its task group waits for them."""
@@ -160,7 +175,7 @@ class FeedSupervisor:
             raise
         finally:
             del self._feeds[feed]
-            self._ended(len(self._feeds))
+            self._heap.ended(len(self._feeds))
         # It may have been requested again while it ended.
         self.reconcile(feed)
 

@@ -24,9 +24,11 @@ from tickwire.model.feeds import Feed, StartRequest, StopRequest
 from tickwire.model.subjects import check_subject, name_token
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.process.turns import Turns
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.interest_expiry import InterestExpiry
+from tickwire.tape.waiters import Waiters
 
 log = logs.get(__name__)
 
@@ -47,8 +49,9 @@ _WITHDRAWN = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
 class Interests:
     """The interests of all subscribers. A market is a feed without timeframe."""
 
-    def __init__(self, bus: Bus, settings: StreamerSettings) -> None:
+    def __init__(self, bus: Bus, settings: StreamerSettings, turns: Turns) -> None:
         self._bus = bus
+        self._turns = turns
         self._settings = settings
         self._on_change: Callable[[Feed], None] = lambda market: None
         self._of: dict[Feed, dict[str, StartRequest]] = {}
@@ -57,7 +60,7 @@ class Interests:
         self._feeds: dict[str, Feed] = {}
         self._expiry = InterestExpiry()
         self._seen = 0
-        self._news = asyncio.Event()
+        self._unseen = Waiters()
 
     def follow(self, on_change: Callable[[Feed], None]) -> None:
         """Call `on_change(market)` for each market that is wanted now, then after each change of its interests."""
@@ -126,8 +129,8 @@ class Interests:
         try:
             async with asyncio.timeout(PUBLISH_RETRY_S):
                 sequence = await self._published(subject, data, headers)
-                while self._seen < sequence:
-                    await self._news.wait()
+                if self._seen < sequence:
+                    await self._unseen.add(sequence)
         except TimeoutError as error:
             raise BrokerUnavailable("the broker did not confirm the change of an interest", "ask again") from error
 
@@ -167,6 +170,7 @@ class Interests:
 
     async def observe(self, message: Msg) -> None:
         """Apply one entry of the bucket."""
+        await self._turns.step()
         headers = message.headers or {}
         place = message.metadata.sequence
         sequence = place.stream if place else 0
@@ -178,8 +182,7 @@ class Interests:
                 self._learn(message.subject, message.data, sequence)
         finally:
             self._seen = max(self._seen, sequence)
-            self._news.set()
-            self._news = asyncio.Event()
+            self._unseen.release(self._seen)
 
     def _learn(self, subject: str, data: bytes, sequence: int) -> None:
         request = messages.decode(data, StartRequest)
@@ -244,9 +247,9 @@ def _subject(feed: Feed, subscriber: str) -> str:
 
 
 @asynccontextmanager
-async def open_interests(bus: Bus, settings: StreamerSettings) -> AsyncIterator[Interests]:
-    """Read the bucket within the block."""
-    interests = Interests(bus, settings)
+async def open_interests(bus: Bus, settings: StreamerSettings, turns: Turns | None = None) -> AsyncIterator[Interests]:
+    """Read the bucket within the block, and apply few entries in each turn of the loop."""
+    interests = Interests(bus, settings, turns or Turns())
     subscription = await bus.subscribe_ordered(
         f"{_PREFIX}>", f"KV_{streams.INTEREST}", interests.observe, policy=DeliverPolicy.LAST_PER_SUBJECT
     )

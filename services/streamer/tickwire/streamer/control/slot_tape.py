@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds.layout import PARTITIONED
+from tickwire.process.turns import Turns
 from tickwire.tape.follow import follow
 from tickwire.tape.layout import layout_of
 from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
@@ -35,14 +36,15 @@ class SlotTape:
 
 
 @asynccontextmanager
-async def open_slot_tape(bus: Bus, slot: int, confirm: Confirm) -> AsyncIterator[SlotTape]:
+async def open_slot_tape(bus: Bus, slot: int, confirm: Confirm, turns: Turns | None = None) -> AsyncIterator[SlotTape]:
     """The tape of a slot within the block, which ends with Fenced when another instance has taken it over.
 
-    Former owners are fenced when the block is entered. Leaving it waits until all is stored.
+    `turns`: see `open_partition_writer`. Former owners are fenced when the block is entered. Leaving it waits until all
+    is stored.
     """
     trades, deltas = (f"{name}-{slot}" for name in PARTITIONED.values())
     async with (
-        open_partition_writer(bus, trades, confirm) as of_trades,
-        open_partition_writer(bus, deltas, confirm) as of_deltas,
+        open_partition_writer(bus, trades, confirm, turns=turns) as of_trades,
+        open_partition_writer(bus, deltas, confirm, turns=turns) as of_deltas,
     ):
         yield SlotTape(bus, {trades: of_trades, deltas: of_deltas})

@@ -9,10 +9,16 @@ from ccxt.base import errors
 
 from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange, Market
 from tickwire.model.feeds import Candle
+from tickwire.process.turns import Turns
 from tickwire.streamer.subscriptions.subscription import WatchedFeed
 from tickwire.streamer.subscriptions.unified_mapper import wrong_open
 from tickwire.venues.dialect import Dialect, VenueCandle
 from tickwire.venues.units import kind_of
+
+DECODED, PARSED = 3, 100
+"""Units of a turn (`Turns`) for a frame that the dialect reads, and for one that ccxt parses."""
+TAKEN = 25
+"""Units for what a feed makes of the frames that arrived together: it orders, encodes and sends."""
 
 MarketName = tuple[bool | None, str, str, str | None]
 """Whether the market is spot (None where names tell), kind, the venue's name of the market, and timeframe."""
@@ -48,8 +54,11 @@ class FrameDecoder:
     Trades of frames that arrived together are passed on together: between `gather` and `deliver`.
     """
 
-    def __init__(self, dialect: Dialect, exchange: CcxtExchange, feeds: MarketFeeds, client: CcxtClient) -> None:
+    def __init__(
+        self, dialect: Dialect, exchange: CcxtExchange, feeds: MarketFeeds, client: CcxtClient, turns: Turns
+    ) -> None:
         assert dialect.decode is not None
+        self._turns = turns
         self._decode = dialect.decode
         self._number_of = dialect.frame_number
         self._is_spot = None if dialect.is_spot_url is None else dialect.is_spot_url(client.url)
@@ -81,13 +90,14 @@ class FrameDecoder:
             for watched in self._find((self._is_spot, kind, market, timeframe), ()):
                 if self._gathers and kind == "trade":
                     self._received = received
-                    if (before := self._gathered.get(watched)) is None:
-                        self._gathered[watched] = list(items)
-                    else:
+                    if (before := self._gathered.get(watched)) is not None:
                         before += items
+                        continue
+                    self._gathered[watched] = list(items)
                 else:
                     made = _candles(self._exchange, watched, items) if kind == "candle" else items
                     watched.take(self._client, made, received)
+                self._turns.spend(TAKEN)
         return True
 
     def gather(self) -> None:

@@ -18,9 +18,10 @@ from tickwire.exchange.ccxt_patches.stream_places import release_stream
 from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
 from tickwire.model.feeds import Feed
 from tickwire.observe import logs
+from tickwire.process.turns import Turns
 from tickwire.redaction import described
 from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
-from tickwire.streamer.subscriptions.frame_decoder import FrameDecoder, MarketFeeds
+from tickwire.streamer.subscriptions.frame_decoder import DECODED, PARSED, FrameDecoder, MarketFeeds
 from tickwire.streamer.subscriptions.socket_index import AwaitedResults, KeptSubscriptions, SocketIndex
 from tickwire.streamer.subscriptions.socket_places import SocketPlaces
 from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
@@ -35,8 +36,10 @@ log = logs.get(__name__)
 class FrameRouter:
     """Routes the frames of one ccxt.pro exchange, as the `SocketObserver` of its class (`observed_exchange`)."""
 
-    def __init__(self, exchange: CcxtExchange, hooks: Hooks, within_s: float = 10.0) -> None:
+    def __init__(self, exchange: CcxtExchange, hooks: Hooks, within_s: float = 10, turns: Turns | None = None) -> None:
         """`within_s`: how long the exchange has to acknowledge a subscription."""
+        self.turns = turns or Turns()
+        """Bounds how many frames are handled, and feeds subscribed, in one turn of the loop."""
         self.hooks = hooks
         self.dialect = dialect_of(exchange.id)
         self.decodes = hooks.text and self.dialect.decode is not None
@@ -192,20 +195,21 @@ class FrameRouter:
             sending=partial(self._sending, client),
             awaiting=partial(self._awaiting, client),
             # What the loops of a socket send (pings, pongs) subscribes nothing.
-            opening=_leave_subscription,
+            opening=Subscription.leave,
             opened=partial(self._opened, client),
             subscribes=lambda: (arming.get() or leaving.get()) is not None,
         )
         bucket, facts = self._exchange.tokenBucket, self._facts
         observe_calls(client, calls, bucket, facts.messages_per_s, facts.opening, facts.combining)
-        decoder = FrameDecoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
-        decode = None if decoder is None else decoder.take
+        decode = None
+        if self.decodes:
+            decoder = FrameDecoder(self.dialect, self._exchange, self._markets, client, self.turns)
+            decode = decoder.take
+            push_frames(client, self.turns, DECODED, decoder.gather, decoder.deliver)
+        else:
+            push_frames(client, self.turns, PARSED)
         result = partial(self._take_result, client) if self.hooks.result else None
         attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
-        if decoder is None:
-            push_frames(client)
-        else:
-            push_frames(client, decoder.gather, decoder.deliver)
 
     def client_used(self, client: CcxtClient) -> None:
         """ccxt looked up a socket for the current subscription."""
@@ -326,11 +330,9 @@ class FrameRouter:
         if watched.feed.kind == "trade" and self.hooks.result and not watched.unhooked:
             watched.unhooked = True
             self._unhooked.add(watched)
-            reason = (
-                f"ccxt's {self._exchange.id} returns trades from its await only: its cache is read with each message"
-            )
             log.warning("results bypass the hook", **watched.feed.fields)
-            watched.rejected(reason)
+            how = "returns trades from its await only: its cache is read with each message"
+            watched.rejected(f"ccxt's {self._exchange.id} {how}")
 
     def _read_cache(self, client: CcxtClient, watched: WatchedFeed) -> None:
         cache = (self._exchange.trades or {}).get(watched.feed.symbol)
@@ -339,11 +341,6 @@ class FrameRouter:
 
     def _is_watched(self, watched: WatchedFeed) -> bool:
         return self._watched.get(_subject_of(watched.feed)) is watched
-
-
-def _leave_subscription() -> None:
-    arming.set(None)
-    leaving.set(None)
 
 
 def _subject_of(feed: Feed) -> Subject:

@@ -26,6 +26,7 @@ from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.process.bulkhead import bulkhead
 from tickwire.process.lifecycle import unwrapped
+from tickwire.process.turns import Turns
 from tickwire.redaction import described
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings, credentials
 from tickwire.streamer.control.feed_venue import FeedSink
@@ -206,6 +207,7 @@ class LiveVenue:
     async def _subscribe(self, method: WatchMethod, subscription: Subscription) -> object:
         """Have ccxt subscribe, and wait for the next result."""
         symbol = subscription.watched.feed.symbol
+        await self.router.turns.step()
         if await self.markets.find(symbol) is None:
             raise errors.BadSymbol(f"{self.exchange} does not list {symbol}")
         self.router.locate(subscription.watched)
@@ -229,10 +231,13 @@ class LiveVenue:
 
 
 @asynccontextmanager
-async def open_live_venue(exchange: str, settings: Settings, *, hooks: Hooks | None = None) -> AsyncIterator[LiveVenue]:
+async def open_live_venue(
+    exchange: str, settings: Settings, *, hooks: Hooks | None = None, turns: Turns | None = None
+) -> AsyncIterator[LiveVenue]:
     """Open an exchange with ccxt.pro. It connects when something is watched.
 
-    `hooks` defaults to those that work on the installed ccxt. Raises UnknownExchange and ConfigError.
+    `hooks` defaults to those that work on the installed ccxt. `turns`: those that it shares with others, or else its
+    own. Raises UnknownExchange and ConfigError.
     """
     own = settings.of_exchange(exchange)
     table = merged(_defaults(exchange, settings.streamer), own.ccxt)
@@ -242,7 +247,7 @@ async def open_live_venue(exchange: str, settings: Settings, *, hooks: Hooks | N
         opened = cast(StreamedExchange, await stack.enter_async_context(opening))
         # Feeds were unsubscribed before: closing at once loses nothing.
         opened.timeout_on_exit = 0
-        router = FrameRouter(opened, hooks or prove(opened), settings.streamer.acknowledge_s)
+        router = FrameRouter(opened, hooks or prove(opened), settings.streamer.acknowledge_s, turns)
         if not router.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
             opened.options["tradesLimit"] = _TRADES_LIMIT
         opened.observer = router

@@ -124,6 +124,12 @@ class Subscription:
         self.request = request.id
         self._later(within_s, late)
 
+    @staticmethod
+    def leave() -> None:
+        """What ccxt does from here on in this task, and in those that it starts, is for no subscription."""
+        arming.set(None)
+        leaving.set(None)
+
     def end(self) -> None:
         """Cancel its timer."""
         self._cancel_timer()

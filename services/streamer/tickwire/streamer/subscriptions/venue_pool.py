@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from tickwire.errors import ExchangeFailed, TickwireError
 from tickwire.observe import logs
 from tickwire.process.bulkhead import reason
+from tickwire.process.turns import Turns
 from tickwire.settings import Settings
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
@@ -18,8 +19,9 @@ log = logs.get(__name__)
 class VenuePool:
     """Created by `open_venue_pool`."""
 
-    def __init__(self, settings: Settings, group: asyncio.TaskGroup, closing: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, turns: Turns, group: asyncio.TaskGroup, closing: asyncio.Event) -> None:
         self._settings = settings
+        self._turns = turns
         self._group = group
         self._closing = closing
         self._opened: dict[str, asyncio.Future[LiveVenue]] = {}
@@ -34,7 +36,7 @@ class VenuePool:
     async def _run(self, exchange: str, ready: asyncio.Future[LiveVenue]) -> None:
         # A task group must be closed by the task that opened it.
         try:
-            async with open_live_venue(exchange, self._settings) as venue:
+            async with open_live_venue(exchange, self._settings, turns=self._turns) as venue:
                 ready.set_result(venue)
                 await self._closing.wait()
         except Exception as error:
@@ -56,11 +58,11 @@ def _refusal(exchange: str, error: Exception) -> ExchangeFailed:
 
 
 @asynccontextmanager
-async def open_venue_pool(settings: Settings) -> AsyncIterator[VenuePool]:
-    """Keep exchanges open until the end of the block."""
+async def open_venue_pool(settings: Settings, turns: Turns) -> AsyncIterator[VenuePool]:
+    """Keep exchanges open until the end of the block. They share the turns of the loop."""
     closing = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         try:
-            yield VenuePool(settings, group, closing)
+            yield VenuePool(settings, turns, group, closing)
         finally:
             closing.set()
