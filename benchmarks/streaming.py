@@ -9,8 +9,8 @@ CPU is that of the one process, divided by the items sent, including lost ones. 
 to the callback of a plain consumer. Venue, streamer, broker and consumer share the cores of one machine, so latencies
 are upper bounds; CPU is not affected.
 
-With `--before PYTHON`, the interpreter of another checkout, its streamer runs beside this one: only public subjects and
-requests are used.
+With `--against COMMIT` the streamer of an earlier commit of this repository runs beside this one, with `--before
+PYTHON` that of another checkout: only public subjects and requests are used.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamed import feeds, harness, micro
+from streamed.checkout import checked_out
 from streamed.harness import Consumer, median
 from streamed.measures import Result, Subject, measured, of_deltas, of_plain_book, of_plain_trade, of_trades
 from streamed.memory import SYMBOL, memory
@@ -163,6 +164,8 @@ async def main(options: argparse.Namespace) -> None:
     gc.freeze()
     gc.disable()
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
+        if options.against is not None:
+            options.before = checked_out(options.against, Path(folder) / "against")
         for part in options.only:
             if part != "micro":
                 await getattr(Bench(Path(folder), options), part)()
@@ -178,7 +181,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=f"of {','.join(PARTS)}")
     add = parser.add_argument
-    add("--before", type=Path, metavar="PYTHON", help="interpreter of an older checkout, measured in the same run")
+    add("--against", metavar="COMMIT", help="an earlier version, measured in the same run")
+    add("--before", type=Path, metavar="PYTHON", help="the same by the interpreter of another checkout")
     add("--rounds", type=int, default=3, help="of bursts, and of many feeds beside the loop")
     add("--steady-rounds", type=int, default=1, help="of steady rates")
     add("--seconds", type=float, default=4.0, help="of steady rates")
