@@ -13,8 +13,8 @@ from cli.feed_messages import NOON
 from tickwire.cli.candles import writers
 from tickwire.cli.output import tables
 from tickwire.cli.status import view as status_view
-from tickwire.cli.status.survey import LeaseStatus, ServiceStatus, Status, StreamStatus
 from tickwire.cli.status.view import Size
+from tickwire.client.survey import LeaseStatus, ServiceStatus, Status, StreamStatus
 from tickwire.model.feeds import FeedReport
 from tickwire.model.messages import CandleColumns, Coverage, ErrorReply, Job
 from tickwire.model.ranges import Range

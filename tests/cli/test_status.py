@@ -22,7 +22,7 @@ from support.commands import command, up
 from support.processes import environment, running_simulator, tickwire
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.cli.status import survey as status_survey
+from tickwire.client import survey as status_survey
 from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchRequest, Job
 

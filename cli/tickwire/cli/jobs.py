@@ -6,26 +6,16 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-import nats.js.errors
-from nats.aio.msg import Msg
-from nats.js.api import DeliverPolicy
-
-from tickwire.bus import graceful_close, streams
-from tickwire.bus.connection import Bus
-from tickwire.bus.requests import retry_jetstream
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import consoles, render, tables
-from tickwire.cli.status.queue import queued_jobs
-from tickwire.errors import BrokerUnavailable, JobCancelled, TickwireError
+from tickwire.client.job_queue import cancel_one, last_messages, queued_jobs
+from tickwire.errors import JobCancelled, TickwireError
 from tickwire.model import subjects
-from tickwire.model.messages import CancelRequest, Job
+from tickwire.model.messages import Job
 from tickwire.process.lifecycle import Exit
 
 SHOWN = 1000
 """The most queued and running jobs that are listed."""
-READ_S = 30.0
-"""Time limit for reading the job messages of the last hour."""
-CANCEL_S = 15.0
 
 
 async def list_(stop: asyncio.Event, config: Path | None, ended: bool, json: bool) -> int:
@@ -46,37 +36,6 @@ async def list_(stop: asyncio.Event, config: Path | None, ended: bool, json: boo
     if len(unfinished) == SHOWN:
         render.remark(f"only the first {SHOWN:,} queued jobs are shown")
     return Exit.OK
-
-
-async def last_messages(bus: Bus) -> list[Job]:
-    """Return the newest message of each job of the last hour, oldest first. Raises BrokerUnavailable."""
-    try:
-        info = await retry_jetstream(lambda: bus.jetstream.stream_info(streams.JOB_RESULTS, subjects_filter="md.job.*"))
-    except nats.js.errors.NotFoundError:
-        return []
-    found: dict[str, Job] = {}
-    if not info.state.subjects:
-        return []
-    all_read = asyncio.Event()
-
-    async def take(message: Msg) -> None:
-        job = bus.undecodable.decode(message.subject, message.data, Job)
-        if job is not None:
-            found.pop(job.id, None)
-            found[job.id] = job
-        if message.metadata.num_pending == 0:
-            all_read.set()
-
-    subscription = await bus.subscribe_ordered("md.job.*", streams.JOB_RESULTS, take, policy=DeliverPolicy.ALL)
-    try:
-        async with asyncio.timeout(READ_S):
-            await all_read.wait()
-    except TimeoutError as error:
-        message = f"the broker did not deliver the messages of jobs within {READ_S:g} s"
-        raise BrokerUnavailable(message, "is JetStream up?") from error
-    finally:
-        await graceful_close.unsubscribe(bus.client, subscription)
-    return list(found.values())
 
 
 async def cancel(stop: asyncio.Event, config: Path | None, ids: Sequence[str], json: bool) -> int:
@@ -104,9 +63,3 @@ async def cancel(stop: asyncio.Event, config: Path | None, ids: Sequence[str], j
     for line in refused:
         render.remark(line)
     return Exit.FAILED if refused else Exit.OK
-
-
-async def cancel_one(bus: Bus, job_id: str) -> Job:
-    """Cancel a job; return its newest message. Raises BadRequest for an unknown job, and NoSuchService."""
-    request = CancelRequest(id=job_id)
-    return await bus.service_wait.call(lambda: bus.request("fetcher.cancel", request, Job, timeout_s=3 * CANCEL_S))

@@ -20,6 +20,7 @@ from tickwire.client.book_at import book_at
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
+from tickwire.client.operations import Operates
 from tickwire.client.past_trades import FetchesTrades
 from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_together, trade_feeds
 from tickwire.client.stream import Streams
@@ -46,12 +47,16 @@ async def connect(
     """
     settings = configuration.load(Path(config) if config is not None else None)
     source = url or settings.nats.url or runfile.finder(settings.data_dir)
-    async with (
-        buses.connect(settings.nats, name=f"tickwire-{name}", url=source) as bus,
-        lifecycle.unwrapped(),
-        asyncio.TaskGroup() as group,
-    ):
+    async with buses.connect(settings.nats, name=f"tickwire-{name}", url=source) as bus:
         bus.service_wait.expected = settings.optional_services
+        async with connected(bus, name) as client:
+            yield client
+
+
+@asynccontextmanager
+async def connected(bus: Bus, name: str) -> AsyncIterator[Client]:
+    """A client on a connection that is open; the end of the block releases every feed."""
+    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         streams = Streams(bus, group, name)
         try:
             yield Client(bus, streams)
@@ -59,7 +64,7 @@ async def connect(
             streams.close()
 
 
-class Client(FetchesTrades):
+class Client(FetchesTrades, Operates):
     """The methods of a program's connection. Made by `connect`; after its block every method raises Released."""
 
     def __init__(self, bus: Bus, streams: Streams) -> None:

@@ -49,9 +49,9 @@ async def stop(bus: Bus, feed: Feed, name: str, timeout_s: float = 10.0) -> Feed
 
 
 def start_request(
-    feed: Feed, name: str, *, ttl_s: int = TTL_S, depth: int | None = None, cadence_ms: int | None = None
+    feed: Feed, name: str, *, ttl_s: int | None = TTL_S, depth: int | None = None, cadence_ms: int | None = None
 ) -> StartRequest:
-    """The interest of subscriber `name` in a feed, which expires `ttl_s` after its last renewal."""
+    """The interest of subscriber `name` in a feed, which expires `ttl_s` after its last renewal, if it is set."""
     return StartRequest(
         kind=feed.kind,
         exchange=feed.exchange,

@@ -16,13 +16,13 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import arguments, jobs
+from tickwire.cli import arguments
 from tickwire.cli.arguments import KeyNames
 from tickwire.cli.candles.fetch import print_errors
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import consoles, render
 from tickwire.cli.output.fitting_table import FittingTable
-from tickwire.client import fetch_jobs, progress
+from tickwire.client import fetch_jobs, job_queue, progress
 from tickwire.errors import BadRequest, NoSuchService, NotCached, TickwireError
 from tickwire.model import messages
 from tickwire.model.messages import (
@@ -116,7 +116,7 @@ async def _first_cached(bus: Bus, key: Key) -> int:
 async def _cancelled(bus: Bus, job_id: str) -> int:
     """Cancel the job of an audit that is no longer wanted."""
     try:
-        await jobs.cancel_one(bus, job_id)
+        await job_queue.cancel_one(bus, job_id)
     except TickwireError as error:
         render.remark(f"{error}; the audit continues: `tickwire jobs cancel {job_id}`")
     else:

@@ -13,31 +13,14 @@ from tickwire.cli.arguments import KeyFilter, KeyNames
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import consoles, render, tables
 from tickwire.cli.output.fitting_table import FittingTable
+from tickwire.client.inventory import inventory
 from tickwire.errors import BadRequest
-from tickwire.model import messages
-from tickwire.model.messages import CacheList, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.model.messages import KeyRequest, Repair, Verification
 from tickwire.model.subjects import Key
-from tickwire.model.timeframes import duration_ms
 from tickwire.process.lifecycle import Exit
 
 VERIFY_TIMEOUT_S = 120.0
 """Verifying reads whole files, of millions of rows."""
-
-
-async def inventory(bus: Bus) -> tuple[list[Coverage], list[str]]:
-    """Return everything that is cached, by key, and the damaged files. Raises NoSuchService."""
-    keys: list[Coverage] = []
-    damaged: list[str] = []
-    async for part in bus.request_chunks(
-        "cache.list", ListRequest(), lambda data: messages.decode(data, CacheList), timeout_s=30
-    ):
-        keys += part.keys
-        damaged += part.damaged
-    return sorted(keys, key=lambda each: _order(each.key)), sorted(damaged)
-
-
-def _order(key: Key) -> tuple[str, str, int, str]:
-    return key.exchange, key.symbol, duration_ms(key.timeframe), key.timeframe
 
 
 async def list_(stop: asyncio.Event, config: Path | None, names: KeyFilter, json: bool) -> int:

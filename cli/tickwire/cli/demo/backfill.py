@@ -12,6 +12,7 @@ from tickwire.cli import arguments
 from tickwire.cli.candles import inventory
 from tickwire.cli.output import consoles, render, tables
 from tickwire.client import columns, fetch_jobs, progress
+from tickwire.client.inventory import inventory as cached_keys
 from tickwire.model.messages import Coverage, Job, Row
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
@@ -85,7 +86,7 @@ def summary(results: Sequence[Job], seconds: float) -> str:
 
 async def show_cache(bus: Bus, keys: set[Key]) -> list[Coverage]:
     """Print a table of the cached keys and a chart; return what is cached of them."""
-    everything, _ = await inventory.inventory(bus)
+    everything, _ = await cached_keys(bus)
     found = [each for each in everything if each.key in keys]
     print()
     consoles.out().print(tables.coverage_table(found, "Cached"))

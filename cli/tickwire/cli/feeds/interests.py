@@ -14,9 +14,9 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import FeedNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.feeds.listing import list_feeds
 from tickwire.cli.output import consoles, render, tables
 from tickwire.client import interest
+from tickwire.client.feed_list import list_feeds
 from tickwire.client.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.model.feeds import Feed, FeedReport, StartRequest

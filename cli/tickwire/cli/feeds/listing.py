@@ -14,27 +14,15 @@ from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.output import consoles, render, tables
+from tickwire.client.feed_list import list_feeds
 from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
-from tickwire.model import messages
-from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
+from tickwire.model.feeds import FeedReport
 from tickwire.model.nearest import did_you_mean, listed, nearest
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
 
 WATCH_S = 1.0
 """Pause between two requests of `--watch`."""
-
-
-async def list_feeds(bus: Bus, exchange: str | None = None) -> tuple[list[FeedReport], list[str]]:
-    """Return every feed by name, and the instances that did not answer. Raises NoSuchService."""
-    found: list[FeedReport] = []
-    silent: list[str] = []
-    async for part in bus.request_chunks(
-        "streamer.list", FeedsRequest(exchange=exchange), lambda data: messages.decode(data, FeedList)
-    ):
-        found += part.feeds
-        silent += part.silent
-    return sorted(found, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")), silent
 
 
 class Silence:

@@ -11,7 +11,7 @@ import msgspec
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render
 from tickwire.cli.processes.log_level import CONTROL_LOG
-from tickwire.cli.status.survey import GATHER_S, services
+from tickwire.client.survey import GATHER_S, services
 from tickwire.errors import BadRequest, NoSuchService
 from tickwire.model import messages
 from tickwire.model.messages import LogLevel

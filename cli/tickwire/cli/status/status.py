@@ -18,9 +18,10 @@ from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds.listing import WATCH_S
 from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.output import consoles, render
-from tickwire.cli.status import survey, view
-from tickwire.cli.status.survey import Status
+from tickwire.cli.status import view
 from tickwire.cli.status.view import Size
+from tickwire.client import survey
+from tickwire.client.survey import Status
 from tickwire.errors import BrokerUnavailable
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped

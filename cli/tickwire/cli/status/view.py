@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tickwire.cli.output import render, tables
 from tickwire.cli.output.fitting_table import FittingTable, ShorteningTable
-from tickwire.cli.status.survey import LeaseStatus, Status, StreamStatus
+from tickwire.client.survey import LeaseStatus, Status, StreamStatus
 from tickwire.model.feeds import Feed
 
 LEASES_SHOWN = 4

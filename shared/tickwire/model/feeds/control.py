@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from tickwire.model.feeds.names import Feed, Kind, feed
 from tickwire.model.messages import VolumeUnit
 from tickwire.model.subjects import Exchange, Name, Symbol, Timeframe
-from tickwire.model.times import Count, Time
+from tickwire.model.times import LATEST_MS, Count, Time
 
 
 class StartRequest(Struct, frozen=True, kw_only=True):
@@ -51,6 +51,7 @@ class StopRequest(Struct, frozen=True, kw_only=True):
         return feed(self.kind, self.exchange, self.symbol, self.timeframe)
 
 
+Lag = Annotated[int, Meta(ge=-LATEST_MS, le=LATEST_MS)]
 State = Literal["waiting", "starting", "live", "repairing", "resyncing", "disconnected", "failed", "stopped"]
 
 
@@ -61,7 +62,8 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     published messages; all counts are since the owner started. `subscriber_names` are the first 50 of those who want
     the feed by their names; candles count as subscribers of their symbol's trades, without a name. `built`: candles are
     built from the feed's trades, whose state they have; other candles are the exchange's own. `reason` is the error of
-    a `failed` feed, which is retried.
+    a `failed` feed, which is retried. `lag_ms` is how long after the exchange's timestamp the newest live message was
+    received, by two clocks: it may be negative; absent where the exchange gives no time.
     """
 
     kind: Kind
@@ -76,6 +78,7 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     items: Count = 0
     messages: Count = 0
     last_message: Time | None = None
+    lag_ms: Lag | None = None
     reconnects: Count = 0
     gaps: Count = 0
     repaired: Count = 0

@@ -28,6 +28,7 @@ class Counters:
         self.messages = 0
         self.conflated = 0
         self.last_message: int | None = None
+        self.lag_ms: int | None = None
         """When the last message was appended, ms."""
 
     def appended(self, items: int) -> None:
@@ -101,6 +102,7 @@ class FeedStatus(Counters):
             self.publish_lag.observe(now - received / 1000)
             if timestamp is not None:
                 self.receipt_lag.observe((received - timestamp) / 1000)
+                self.lag_ms = received - timestamp
 
     def feed_reports(self, timeframes: Iterable[str]) -> list[FeedReport]:
         """The report of the feed; for candles, one of each timeframe."""
@@ -126,6 +128,7 @@ class FeedStatus(Counters):
             items=self.items,
             messages=self.messages,
             last_message=self.last_message,
+            lag_ms=self.lag_ms,
             reconnects=self.reconnects,
             gaps=self.gaps,
             repaired=self.repaired,

@@ -1,18 +1,25 @@
-"""The queue of fetch jobs, read from JetStream."""
+"""Fetch jobs: the queue and the last messages, read from JetStream, and how one is cancelled."""
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy
 
-from tickwire.bus import streams
+from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import retry_jetstream
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.model import subjects
-from tickwire.model.messages import FetchRequest, Job
+from tickwire.model.messages import CancelRequest, FetchRequest, Job
 from tickwire.model.times import now_ms
+
+READ_S = 30.0
+"""Time limit for reading the job messages of the last hour."""
+CANCEL_S = 15.0
 
 
 async def queued_jobs(bus: Bus, most: int) -> list[Job]:
@@ -57,3 +64,40 @@ async def _job(bus: Bus, job_id: str, request: FetchRequest) -> Job:
         since=request.since,
         until=now_ms() if request.until is None else request.until,
     )
+
+
+async def last_messages(bus: Bus) -> list[Job]:
+    """Return the newest message of each job of the last hour, oldest first. Raises BrokerUnavailable."""
+    try:
+        info = await retry_jetstream(lambda: bus.jetstream.stream_info(streams.JOB_RESULTS, subjects_filter="md.job.*"))
+    except nats.js.errors.NotFoundError:
+        return []
+    found: dict[str, Job] = {}
+    if not info.state.subjects:
+        return []
+    all_read = asyncio.Event()
+
+    async def take(message: Msg) -> None:
+        job = bus.undecodable.decode(message.subject, message.data, Job)
+        if job is not None:
+            found.pop(job.id, None)
+            found[job.id] = job
+        if message.metadata.num_pending == 0:
+            all_read.set()
+
+    subscription = await bus.subscribe_ordered("md.job.*", streams.JOB_RESULTS, take, policy=DeliverPolicy.ALL)
+    try:
+        async with asyncio.timeout(READ_S):
+            await all_read.wait()
+    except TimeoutError as error:
+        message = f"the broker did not deliver the messages of jobs within {READ_S:g} s"
+        raise BrokerUnavailable(message, "is JetStream up?") from error
+    finally:
+        await graceful_close.unsubscribe(bus.client, subscription)
+    return list(found.values())
+
+
+async def cancel_one(bus: Bus, job_id: str) -> Job:
+    """Cancel a job; return its newest message. Raises BadRequest for an unknown job, and NoSuchService."""
+    request = CancelRequest(id=job_id)
+    return await bus.service_wait.call(lambda: bus.request("fetcher.cancel", request, Job, timeout_s=3 * CANCEL_S))

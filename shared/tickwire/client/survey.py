@@ -12,9 +12,9 @@ from msgspec import Struct
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import retry_jetstream
-from tickwire.cli.candles.inventory import inventory
-from tickwire.cli.feeds.listing import list_feeds
-from tickwire.cli.status.queue import queued_jobs
+from tickwire.client.feed_list import list_feeds
+from tickwire.client.inventory import inventory
+from tickwire.client.job_queue import queued_jobs
 from tickwire.errors import BrokerUnavailable, TickwireError
 from tickwire.model.feeds import FeedReport
 from tickwire.model.feeds.layout import PARTITIONED
@@ -76,11 +76,15 @@ class LeaseStatus(Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
-    """The size of a stream; all partitions of trades are TRADES, those of book deltas BOOK_DELTAS."""
+    """The size of a stream; all partitions of trades are TRADES, those of book deltas BOOK_DELTAS.
+
+    `limit` is how many bytes it may have, null where it has no limit.
+    """
 
     stream: str
     messages: int
     bytes: int
+    limit: int | None = None
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -111,9 +115,12 @@ class BrokerState(Struct, frozen=True, kw_only=True):
     jobs: list[Job]
 
 
-async def collect(bus: Bus) -> Status:
-    """Ask the broker, then every service. Raises BrokerUnavailable."""
-    return await of_services(bus, await of_broker(bus))
+async def collect(bus: Bus, *, cached: bool = True) -> Status:
+    """Ask the broker, then every service; the cache, which reads all its keys, only if `cached`.
+
+    Raises BrokerUnavailable.
+    """
+    return await of_services(bus, await of_broker(bus), cached=cached)
 
 
 async def of_broker(bus: Bus) -> BrokerState:
@@ -125,13 +132,13 @@ async def of_broker(bus: Bus) -> BrokerState:
     return BrokerState(leases=leases.result(), streams=filled.result(), jobs=jobs.result())
 
 
-async def of_services(bus: Bus, broker: BrokerState) -> Status:
+async def of_services(bus: Bus, broker: BrokerState, *, cached: bool = True) -> Status:
     """Ask every service, and merge the answers with the broker's state. Raises BrokerUnavailable."""
     async with unwrapped(), asyncio.TaskGroup() as group:
         running = group.create_task(services(bus))
-        cached = group.create_task(_cached(bus))
+        counting = group.create_task(_cached(bus)) if cached else None
         feeds = group.create_task(_feeds(bus))
-    keys, rows, damaged = cached.result()
+    keys, rows, damaged = counting.result() if counting is not None else (None, None, [])
     counted, at = feeds.result()
     return Status(
         nats_url=bus.url,
@@ -218,14 +225,20 @@ async def _feeds(bus: Bus) -> tuple[list[FeedReport] | None, int]:
 
 async def _streams(bus: Bus) -> list[StreamStatus]:
     """Every stream; the partitions of trades and of book deltas as one each."""
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, StreamStatus] = {}
     for each in await retry_jetstream(bus.jetstream.streams_info):
         name = each.config.name or ""
         whole, _, number = name.rpartition("-")
         name = whole if whole in PARTITIONED.values() and number.isdecimal() else name
-        messages, size = sizes.get(name, (0, 0))
-        sizes[name] = messages + each.state.messages, size + each.state.bytes
-    return [StreamStatus(stream=name, messages=messages, bytes=size) for name, (messages, size) in sizes.items()]
+        most = each.config.max_bytes or 0
+        found = sizes.get(name) or StreamStatus(stream=name, messages=0, bytes=0, limit=0)
+        sizes[name] = StreamStatus(
+            stream=name,
+            messages=found.messages + each.state.messages,
+            bytes=found.bytes + each.state.bytes,
+            limit=found.limit + most if found.limit is not None and most > 0 else None,
+        )
+    return list(sizes.values())
 
 
 async def _cached(bus: Bus) -> tuple[int | None, int | None, list[str]]:
