@@ -7,7 +7,7 @@ FROM python:${PYTHON}-slim-bookworm AS build
 ARG SERVICE
 # Of tickwire: the tag, because the context has no repository. Such as: --build-arg VERSION=$(git describe --tags)
 ARG VERSION=
-RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink or archive"; exit 1; }
+RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink, archive or web"; exit 1; }
 # pip and the build tools are not copied. All versions and hashes are locked.
 COPY deploy/requirements/build.lock /build/build.lock
 RUN python -m venv /opt/build \

@@ -73,7 +73,7 @@ schemas: .venv/.installed
 lock:
 	uv lock
 	uv export --quiet --frozen --no-emit-project --all-groups --all-extras --no-header --output-file requirements.lock
-	for each in archive cache fetcher sink streamer; do uv export --quiet --frozen --no-emit-project --no-dev --extra $$each \
+	for each in archive cache fetcher sink streamer web; do uv export --quiet --frozen --no-emit-project --no-dev --extra $$each \
 		--no-header --no-annotate --output-file deploy/requirements/$$each.lock || exit 1; done
 	uv export --quiet --frozen --no-emit-project --only-group tests --no-header --no-annotate \
 		--output-file deploy/requirements/tests.lock
@@ -92,7 +92,7 @@ endif
 	touch $@
 
 # Passwords for docker compose, each generated once; existing ones are kept.
-SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD ARCHIVE_PASSWORD DESK_PASSWORD OPERATOR_PASSWORD \
+SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD ARCHIVE_PASSWORD WEB_NATS_PASSWORD WEB_PASSWORD DESK_PASSWORD OPERATOR_PASSWORD \
 	SYS_PASSWORD ROUTE_PASSWORD INFLUX_PASSWORD INFLUX_TOKEN GRAFANA_PASSWORD
 .env:
 	@umask 077; touch $@; for each in $(SECRETS); do \

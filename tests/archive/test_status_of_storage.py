@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console, RenderableType
 
 from archive.test_archive_outages import archiving, taped
-from tickwire.cli.status import survey, view
-from tickwire.cli.status.survey import ServiceStatus
+from tickwire.cli.status import view
 from tickwire.cli.status.view import Size
+from tickwire.client import survey
+from tickwire.client.survey import ServiceStatus
 from tickwire.model.times import now_ms
 
 pytestmark = pytest.mark.faults

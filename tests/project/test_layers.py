@@ -17,7 +17,7 @@ PORTIONS = ("shared", "cli", "services/*", "simulator")
 def test_every_folder_has_its_place_among_the_layers() -> None:
     linted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = [each["layers"] for each in linted if each["name"].startswith("Layers:")]
-    placed = {name for layer in layers for name in layer.split(" | ")}
+    placed = {name.strip("()") for layer in layers for name in layer.split(" | ")}
     found = {
         f"tickwire.{path.stem}"
         for portion in PORTIONS

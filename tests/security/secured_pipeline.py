@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 from support.brokers import Server, as_user, serving, variables_of
 from support.pipeline import CONFIG, Pipeline
+from support.ports import free_port
 from support.processes import SimulatorProcess, environment
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
 from tickwire.settings import ArchiveSettings, SinkSettings, TapeSettings
+
+FEED = {"kind": "trade", "exchange": "binance", "symbol": "BTC/USDT"}
 
 
 @asynccontextmanager
@@ -51,3 +58,24 @@ def one_line(err: str) -> str:
     """The one line that a command says; its log is another matter."""
     (line,) = [each for each in err.splitlines() if each.startswith("tickwire: ")]
     return line
+
+
+async def page_works(line: Pipeline, broker: str) -> None:
+    """Everything that the page asks for as its own user is answered, a button's request too."""
+    port = free_port()
+    await line.start("web", 0, **variables_of(broker, "web"), TICKWIRE_WEB_PORT=str(port))
+    await line.started("web")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, http.ws_connect("/live") as socket:
+        fetch = {"exchange": "binance", "symbol": "BTC/USDT", "timeframe": "1h", "since": 0, "until": 1}
+        for action, body in (("start", FEED), ("fetch", fetch), ("stop", FEED)):
+            async with http.post(f"/do/{action}", json=body) as answer:
+                assert answer.status == 200, await answer.text()
+        await socket.send_json({"watch": ["overview", "coverage?days=2"]})
+        found: dict[str, dict[str, Any]] = {}
+        async with asyncio.timeout(100):
+            while not (found.get("overview", {}).get("leases") and found.get("coverage?days=2", {}).get("rows")):
+                said = await socket.receive_json()
+                assert not said["error"]
+                found[said["name"]] = said["data"]
+        assert {"JOBS", "OHLCV", "TRADES"} <= {each["stream"] for each in found["overview"]["streams"]}
+    assert await line.stop("web") == 0

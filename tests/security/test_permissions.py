@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from security.secured_pipeline import declared, one_line, secured
+from security.secured_pipeline import declared, one_line, page_works, secured
 from support import live
 from support.brokers import Server, as_user, serving, variables_of
 from support.influx_api import Server as Influx
@@ -100,6 +100,7 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
             ended = await tickwire(line.env | variables_of(server.url, "desk"), *command)
             assert ended.code == 0, ended.err
         assert (await tickwire(line.env | variables_of(server.url, "operator"), "status")).code == 0
+        await page_works(line, server.url)
         for service in services:
             assert await line.stop(service, 1) == 0
     assert "iolation" not in server.log

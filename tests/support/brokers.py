@@ -16,11 +16,11 @@ from tickwire.bus import embedded
 from tickwire.settings import NatsSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-USERS = ("fetcher", "streamer", "cache", "sink", "archive", "desk", "operator")
+USERS = ("fetcher", "streamer", "cache", "sink", "archive", "web", "desk", "operator")
 PASSWORDS = {
     **{f"TICKWIRE_{user.upper()}_PASSWORD": f"p-{user}" for user in (*USERS, "sys", "route")},
-    # TICKWIRE_SINK_PASSWORD is the database's.
-    "TICKWIRE_SINK_NATS_PASSWORD": "p-sink",
+    # TICKWIRE_SINK_PASSWORD is the database's, TICKWIRE_WEB_PASSWORD the page's.
+    **{f"TICKWIRE_{user.upper()}_NATS_PASSWORD": f"p-{user}" for user in ("sink", "web")},
 }
 
 

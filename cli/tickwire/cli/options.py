@@ -94,6 +94,7 @@ class Service(StrEnum):
     cache = "cache"
     sink = "sink"
     archive = "archive"
+    web = "web"
 
 
 class Level(StrEnum):

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from tickwire.errors import ConfigError
 
 PACKAGES = {
-    "anyio": ("client",),
+    "anyio": ("client", "web"),
     "ccxt": ("fetcher", "streamer"),
     "influxdb_client": ("sink",),
-    "numpy": ("archive", "cache", "cli", "client", "simulator"),
+    "numpy": ("archive", "cache", "cli", "client", "simulator", "web"),
     "pandas": ("cli", "client"),
     "plotext": ("cli",),
+    "plotly": ("web",),
     "pyarrow": ("archive", "cli", "client"),
 }
 """The extras of pyproject.toml that contain a package, by its import name."""
@@ -44,6 +45,11 @@ def explained(package: str, asked: str = "") -> str:
     else:
         remedy = install([next((each for each in (asked, "cli") if each in extras), extras[0])])
     return f"{package} is not installed here, and this command needs it; {remedy}"
+
+
+def are_installed(extra: str) -> bool:
+    """Whether all packages of an extra are installed."""
+    return all(importlib.util.find_spec(name) is not None for name, of in PACKAGES.items() if extra in of)
 
 
 def require(extras: Iterable[str], *, server: bool = True) -> None:

@@ -18,6 +18,7 @@ from tickwire.settings.sections import (
     SinkSettings,
     StreamerSettings,
     TapeSettings,
+    WebSettings,
 )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SinkSettings",
     "StreamerSettings",
     "TapeSettings",
+    "WebSettings",
     "credentials",
     "load",
     "refuse_unknown_variables",

@@ -26,6 +26,7 @@ from tickwire.settings.sections import (
     SinkSettings,
     StreamerSettings,
     TapeSettings,
+    WebSettings,
 )
 
 CREDENTIALS = {
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     leases: LeaseSettings = LeaseSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    web: WebSettings = WebSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
 
     @property

@@ -241,6 +241,23 @@ class MetricsSettings(_Section):
     host: str = "127.0.0.1"
 
 
+class WebSettings(_Section):
+    """The page at `host` and `port`; `up` serves it where its packages are installed, unless `enabled` is false.
+
+    Without `port` it is 8420; `up` takes another one where that is in use. An address that other machines reach needs a
+    password (set it in the environment: TICKWIRE_WEB_PASSWORD; any user name goes with it), or a proxy that names the
+    user in header `user_header` and passes no such header of a client's. `names` are the names, beside addresses and
+    localhost, by which browsers ask for the page.
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int | None = Field(default=None, ge=1, le=65535)
+    password: Secret | None = None
+    user_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]+$")
+    names: list[str] = Field(default_factory=list)
+
+
 class ExchangeSettings(_Section):
     """One exchange: `ccxt` is passed to ccxt unchanged.
 

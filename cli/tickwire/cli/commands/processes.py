@@ -22,8 +22,8 @@ def up(
     """Run everything in this terminal, and restart what fails.
 
     Starts a broker unless nats.url is set, and every service; the sink only where sink.url is set, the archive where
-    archive.root is. Other commands on
-    the same data folder find the broker by themselves. Ctrl-C stops everything.
+    archive.root is, the page where its packages are installed and web.enabled is not false. Other commands on the same
+    data folder find the broker by themselves. Ctrl-C stops everything.
     """
     from tickwire.cli.processes import up as module
 
@@ -46,7 +46,7 @@ def demo(config: Config = None) -> int:
 
 @app.command()
 def service(
-    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher, streamer, cache, sink or archive")],
+    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher, streamer, cache, sink, archive or web")],
     config: Config = None,
     instance: Annotated[
         str | None, typer.Option("--instance", metavar="ID", help="Unique name of this process; random by default.")

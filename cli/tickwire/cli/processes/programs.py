@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from tickwire.errors import ConfigError, StorageError
-from tickwire.process import ports, supervisor
+from tickwire.process import optional_packages, ports, supervisor
 from tickwire.settings import Settings
 
+PAGE = 8420
+"""The port of the page, as `tickwire service web` has it."""
 COMMAND = (sys.executable, "-m", "tickwire.cli.main")
 
 
@@ -54,6 +57,19 @@ def check_metrics_ports(settings: Settings, count: int) -> None:
             at = f"{host}:{port}" + (f" (from {first} on, one for each process)" if port != first else "")
             by = f"is also {setting}" if setting else "is taken by another program"
             raise ConfigError(f"metrics.port: {at} {by}", "choose another metrics.port, or leave it out")
+
+
+def page_port(settings: Settings) -> int | None:
+    """Return the port of the page: that of the settings, else the usual one, else any free one. None without a page.
+
+    It is chosen once, so that a page that is restarted is found where it was.
+    """
+    if not settings.web.enabled or not optional_packages.are_installed("web"):
+        return None
+    if settings.web.port is not None:
+        return settings.web.port
+    tried = [PAGE, *random.sample(ports.CHOICE, ports.TRIES)]
+    return next((each for each in tried if ports.is_free(each, settings.web.host)), PAGE)
 
 
 def check_writable(folder: Path) -> None:

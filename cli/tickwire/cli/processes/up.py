@@ -18,6 +18,7 @@ from tickwire.cli.processes.programs import (
     adoption,
     check_metrics_ports,
     check_writable,
+    page_port,
     service_programs,
     shared_folders,
 )
@@ -41,6 +42,9 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
         counts = {**counts, "sink": 1}
     if settings.archive.root is not None:
         counts = {**counts, "archive": 1}
+    page = page_port(settings)
+    if page is not None:
+        counts = {**counts, "web": 1}
     logs.configure(settings.log)
     optional_packages.require(counts, server=settings.nats.url is not None or embedded.has_server(settings.nats.server))
     check_metrics_ports(settings, sum(counts.values()))
@@ -60,6 +64,8 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
         also = f" and {websocket_url}" if websocket_url is not None else ""
         render.remark(f"broker at {bus.url}{also}, data in {settings.data_dir}")
         env = {**os.environ, "TICKWIRE_NATS_URL": url, **adoption(settings)}
+        if page is not None:
+            env["TICKWIRE_WEB_PORT"] = str(page)
         async with asyncio.TaskGroup() as group:
             programs = service_programs(counts, config, env, metrics_port=settings.metrics.port, umasks=umasks)
             settled = asyncio.Event()

@@ -1,0 +1,171 @@
+"""What the tabs see: each thing is read once for all of them, as long as one of them watches it.
+
+A tab that takes slowly what it is sent gets the newest value of each thing, not every one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.errors import Busy
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
+from tickwire.process.backoff import Backoff
+from tickwire.process.bulkhead import bulkhead, reason
+
+log = logs.get(__name__)
+
+MOST = 64
+"""Things that are read at once; a tab watches at most a handful."""
+LINGER_S = 5.0
+"""How long a thing is read on when nobody watches it any more: a page that is loaded again finds it at once."""
+SHARE = 2
+"""The pause after a reading is so many times as long: what takes the services long is asked rarely."""
+Read = Callable[[], Awaitable[Struct]]
+
+
+class _Sent(Struct, frozen=True):
+    """A message to a tab: the newest value of a thing, or why there is none at present."""
+
+    name: str
+    data: msgspec.Raw | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a thing is read: each `every_s`, within the block that `opened` returns."""
+
+    opened: Callable[[], AbstractAsyncContextManager[Read]]
+    every_s: float
+
+
+class Thing:
+    """Something that is read for the tabs, and its newest message."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        self.message: bytes | None = None
+        self.version = 0
+        self.changed: set[asyncio.Event] = set()
+        """One of each tab that watches."""
+        self.unwatched = asyncio.Event()
+        self._name = name
+        self._source = source
+        self._data: bytes = b""
+        self._failing = Episode(log, "the page cannot read something", what=name[:200])
+
+    async def run(self) -> None:
+        """Read it until `unwatched`, again after each failure, which the tabs are told."""
+        await bulkhead(self._read, self.unwatched, failed=self._failed, backoff=Backoff(0.5, 5.0))
+
+    async def _read(self) -> None:
+        async with self._source.opened() as read:
+            while not self.unwatched.is_set():
+                began = time.monotonic()
+                data = msgspec.json.encode(await read())
+                self._failing.ends()
+                if data != self._data:
+                    self._data = data
+                    self._say(_Sent(self._name, msgspec.Raw(data)))
+                took_s = time.monotonic() - began
+                await asyncio.sleep(max(self._source.every_s, SHARE * took_s))
+
+    def _failed(self, error: Exception, _failures: int) -> None:
+        text = reason(error)
+        self._failing.occurs(error=text)
+        self._data = b""
+        self._say(_Sent(self._name, error=text))
+
+    def _say(self, sent: _Sent) -> None:
+        self.message = msgspec.json.encode(sent)
+        self.version += 1
+        for each in self.changed:
+            each.set()
+
+
+@dataclass
+class Watch:
+    """What one tab watches, and what it was sent of it."""
+
+    things: Sequence[Thing]
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen: dict[Thing, int] = field(default_factory=dict)
+
+    async def news(self) -> list[bytes]:
+        """Wait until something changed; return the newest message of each thing that did."""
+        while True:
+            self.changed.clear()
+            found = [each for each in self.things if each.version != self._seen.get(each, 0)]
+            if found:
+                self._seen |= {each: each.version for each in found}
+                return [each.message for each in found if each.message is not None]
+            await self.changed.wait()
+
+
+class Board:
+    """All things that are watched. `find` returns the source of a name, or raises BadRequest."""
+
+    def __init__(self, group: asyncio.TaskGroup, find: Callable[[str], Source], *, most: int = MOST) -> None:
+        self._group = group
+        self._find = find
+        self._most = most
+        self._things: dict[str, Thing] = {}
+        self._keeping: set[asyncio.Task[None]] = set()
+
+    def close(self) -> None:
+        """End all reading."""
+        for each in self._keeping:
+            each.cancel()
+
+    @property
+    def read(self) -> int:
+        """How many things are read at present."""
+        return len(self._things)
+
+    @contextmanager
+    def watching(self, names: Sequence[str]) -> Iterator[Watch]:
+        """Watch things for as long as the block lasts. Raises BadRequest for an unknown one, Busy for one too many."""
+        watch = Watch([self._thing(each) for each in dict.fromkeys(names)])
+        for each in watch.things:
+            each.changed.add(watch.changed)
+        try:
+            yield watch
+        finally:
+            for each in watch.things:
+                each.changed.discard(watch.changed)
+
+    def _thing(self, name: str) -> Thing:
+        found = self._things.get(name)
+        if found is None:
+            source = self._find(name)
+            if len(self._things) >= self._most:
+                raise Busy(f"{self._most} different things are watched already", "close some tabs")
+            found = self._things[name] = Thing(name, source)
+            keeping = self._group.create_task(self._keep(name, found))
+            self._keeping.add(keeping)
+            keeping.add_done_callback(self._keeping.discard)
+        return found
+
+    async def _keep(self, name: str, thing: Thing) -> None:
+        """Read a thing until nobody has watched it for a while."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(thing.run())
+                idle = 0
+                while idle < 2:
+                    await asyncio.sleep(LINGER_S / 2)
+                    idle = 0 if thing.changed else idle + 1
+                # Forgotten first: whoever watches it from now on has it read anew.
+                del self._things[name]
+                thing.unwatched.set()
+                reading.cancel()
+        finally:
+            if self._things.get(name) is thing:
+                del self._things[name]

@@ -1,0 +1,57 @@
+"""The page: a program that shows what runs and what is kept, and sends the requests of its buttons.
+
+| subject | | |
+|---|---|---|
+| `$SRV.STATS`, `$SRV.PING.>`, `streamer.list`, `cache.list`, `archive.days` | requests | what runs, and what is kept |
+| `$JS.API.STREAM.LIST`, `$JS.API.STREAM.INFO.*` | requests | streams and leases |
+| `$JS.API.STREAM.MSG.GET.JOBS`, `$JS.API.DIRECT.GET.>` | requests | queued jobs, leases, the tape |
+| `md.job.*` | consumes | Job |
+| `fetcher.fetch`, `fetcher.cancel`, `streamer.start`, `streamer.stop` | requests | the buttons |
+
+It holds no lease and keeps no state: any number of instances may run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+from tickwire.bus.service import serve
+from tickwire.client.connection import connected
+from tickwire.observe import logs
+from tickwire.observe.metrics import Metrics
+from tickwire.process import lifecycle
+from tickwire.settings import Settings
+from tickwire.web import access
+from tickwire.web.board import Board
+from tickwire.web.site import Site, listening
+from tickwire.web.sources import EndedJobs, Sources
+
+if TYPE_CHECKING:
+    from tickwire.bus.connection import Bus
+
+log = logs.get(__name__)
+
+SERVICE = "web"
+PATIENCE_S = 5.0
+"""How long a button waits for a service that is absent."""
+
+
+async def serve_web(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
+    """Serve the page until `stop`. Raises ConfigError where it would be open to others, or its port cannot be had."""
+    access.check(settings.web)
+    bus.service_wait.seconds = min(PATIENCE_S, bus.service_wait.seconds)
+    async with lifecycle.unwrapped(), connected(bus, SERVICE) as client, asyncio.TaskGroup() as group:
+        ended = EndedJobs()
+        board = Board(group, Sources(client, settings, ended).find)
+        async with (
+            client.jobs_followed(ended.take),
+            listening(settings.web, Site(client, board)) as url,
+            # It answers pings, and no request.
+            serve(bus, SERVICE, [], instance=instance, metrics=metrics),
+        ):
+            log.info("serving", page=url)
+            print(f"the page is at {url}", file=sys.stderr, flush=True)
+            await stop.wait()
+        board.close()

@@ -1,0 +1,129 @@
+"""What a tab may watch: names as of a URL, and how each thing is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from urllib.parse import parse_qsl, urlsplit
+
+from tickwire.client import Client, Job, NotArchived
+from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.model.times import now_ms
+from tickwire.settings import Settings
+from tickwire.web.board import Read, Source
+from tickwire.web.coverage import DAY_MS, CoverageView, Row, first_day, row_of_feed, row_of_key
+from tickwire.web.overview import Overview, overview
+from tickwire.web.troubles import unreachable
+
+NAME = 512
+"""Characters of a name."""
+OVERVIEW_S = 1.0
+COVERAGE_S = 3.0
+DAYS = (1, 120)
+"""Days that a heat map may show."""
+ROWS = 500
+"""Rows of a heat map."""
+FEEDS = 100
+"""Feeds whose archived days are asked for."""
+ENDED = 50
+"""Jobs that ended of late."""
+
+
+class EndedJobs:
+    """The last jobs that ended since the page is served, the newest first."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+
+    def take(self, job: Job) -> None:
+        """Note a message of a job."""
+        if job.ended:
+            self._jobs.pop(job.id, None)
+            self._jobs[job.id] = job
+            if len(self._jobs) > ENDED:
+                del self._jobs[next(iter(self._jobs))]
+
+    @property
+    def newest(self) -> Sequence[Job]:
+        """The jobs."""
+        return list(reversed(self._jobs.values()))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Finds the source of a name."""
+
+    client: Client
+    settings: Settings
+    ended: EndedJobs
+
+    def find(self, name: str) -> Source:
+        """Return how a thing is read. Raises BadRequest for an unknown name."""
+        parts = urlsplit(name[:NAME])
+        query = dict(parse_qsl(parts.query))
+        match parts.path:
+            case "overview":
+                return Source(partial(reading, self.overview), OVERVIEW_S)
+            case "coverage":
+                return Source(partial(reading, partial(self.coverage, *_days(query))), COVERAGE_S)
+        raise BadRequest(f"there is no {name[:100]!r} to watch", "reload the page")
+
+    async def overview(self) -> Overview:
+        """What runs. A broker that does not answer is a trouble, not a failure."""
+        try:
+            status = await self.client.status(cached=False)
+        except BrokerUnavailable as error:
+            return Overview(at=now_ms(), troubles=[unreachable(error.message)])
+        return overview(status, self.ended.newest, self.settings.optional_services)
+
+    async def coverage(self, days: int, until: date | None) -> CoverageView:
+        """What is kept of each key and feed."""
+        now = now_ms()
+        since = first_day(until, days, now)
+        keys, damaged = await self.client.coverage()
+        archived, remark = await self._archived(since, days)
+        rows = [*(row_of_key(each, since, days, now) for each in keys), *archived]
+        return CoverageView(
+            at=now,
+            since=since,
+            days=days,
+            rows=rows[:ROWS],
+            more=max(0, len(rows) - ROWS),
+            damaged=damaged,
+            remark=remark,
+        )
+
+    async def _archived(self, since: int, days: int) -> tuple[list[Row], str]:
+        """The rows of the feeds of trades that run, if an archive runs; and why there are none."""
+        status = await self.client.status(cached=False)
+        if not any(each.service == "archive" for each in status.services):
+            return [], "no archive runs: trades are not shown"
+        running = [each for each in status.feeds or [] if each.kind == "trade"][:FEEDS]
+        rows = []
+        for each in running:
+            try:
+                found = await self.client.archived_days(each.exchange, each.symbol, since, since + days * DAY_MS)
+            except NotArchived:
+                found = []
+            rows.append(row_of_feed(each.exchange, each.symbol, found, since, days))
+        return rows, ""
+
+
+@asynccontextmanager
+async def reading(read: Read) -> AsyncIterator[Read]:
+    """A source that needs nothing open."""
+    yield read
+
+
+def _days(query: Mapping[str, str]) -> tuple[int, date | None]:
+    try:
+        days = int(query.get("days", "30"))
+        until = date.fromisoformat(query["until"]) if query.get("until") else None
+    except ValueError as error:
+        raise BadRequest(f"these are no days: {error}", "give days=30 and until=2026-03-27") from error
+    if not DAYS[0] <= days <= DAYS[1]:
+        raise BadRequest(f"{days} days are not shown", f"choose {DAYS[0]} to {DAYS[1]}")
+    return days, until

@@ -1,0 +1,67 @@
+// Elements from data. Everything that is shown is text of a node, never markup.
+
+/** An element; `attributes` with null or false are left out. */
+export function h(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : String(value));
+  }
+  made.append(...children.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false));
+  return made;
+}
+
+/** Make the children of `parent` equal to `wanted`; nodes that stay keep the focus and what was scrolled or typed. */
+export function patch(parent, nodes) {
+  const wanted = nodes.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false);
+  wanted.forEach((next, place) => {
+    const now = parent.childNodes[place];
+    if (now === undefined) parent.append(next);
+    else if (now.nodeType !== next.nodeType || now.nodeName !== next.nodeName) now.replaceWith(next);
+    else if (now.nodeType === Node.TEXT_NODE) { if (now.data !== next.data) now.data = next.data; }
+    else {
+      for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && !name.startsWith("data-kept")) now.removeAttribute(name);
+      for (const { name, value } of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+      if (!now.hasAttribute("data-kept")) patch(now, [...next.childNodes]);
+    }
+  });
+  while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
+}
+
+/** A table; `columns` are [title, class], `rows` are lists of texts, nodes or [text, class]. */
+export function table(label, columns, rows) {
+  const cell = (each, place) => {
+    const [content, kind] = Array.isArray(each) ? each : [each, columns[place][1]];
+    return h("td", { class: kind || null }, content);
+  };
+  return h("div", { class: "scroll", role: "region", "aria-label": label, tabindex: 0 },
+    h("table", {},
+      h("thead", {}, h("tr", {}, columns.map(([title, kind]) => h("th", { scope: "col", class: kind || null }, title)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell))))));
+}
+
+/** A button that sends `body` to `/do/<action>`. */
+export function does(action, body, text, label) {
+  return h("button", { type: "button", "data-do": action, "data-body": JSON.stringify(body), "aria-label": label ?? null }, text);
+}
+
+export const count = (value) => value.toLocaleString("en-US");
+
+export function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let place = 0;
+  while (value >= 1000 && place < units.length - 1) { value /= 1000; place += 1; }
+  return `${place ? value.toFixed(1) : value} ${units[place]}`;
+}
+
+/** A duration in words, of ms. */
+export function age(ms) {
+  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min`;
+  if (ms < 172_800_000) return `${Math.floor(ms / 3_600_000)} h`;
+  return `${Math.floor(ms / 86_400_000)} days`;
+}
+
+/** A time (ms) in UTC. */
+export const time = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z$/, " UTC");
+export const day = (ms) => new Date(ms).toISOString().slice(0, 10);

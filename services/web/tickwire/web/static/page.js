@@ -1,0 +1,115 @@
+// The frame of the page: which view the address names, the connection, the buttons.
+import { h, patch } from "/static/dom.js";
+import { Live } from "/static/live.js";
+import * as overview from "/static/overview.js";
+import * as coverage from "/static/coverage.js";
+
+const VIEWS = { "/": overview, "/coverage": coverage };
+const main = document.getElementById("view");
+const said = document.getElementById("said");
+let view = null;
+let values = {};
+let errors = {};
+
+/** The address with some parameters changed, as links and forms want it. */
+function show(address, push = true) {
+  if (push) history.pushState(null, "", address);
+  view = VIEWS[location.pathname] ?? overview;
+  document.title = `${view.title} · tickwire`;
+  values = {};
+  errors = {};
+  main.replaceChildren();
+  drawViews();
+  draw();
+  live.watch(view.names(new URLSearchParams(location.search)));
+}
+
+function drawViews() {
+  patch(document.getElementById("views"), Object.entries(VIEWS).map(([path, each]) =>
+    h("a", { href: path, "aria-current": each === view ? "page" : null }, each.title)));
+}
+
+function draw() {
+  const query = new URLSearchParams(location.search);
+  const failed = Object.values(errors).filter(Boolean);
+  patch(main, [
+    h("div", { id: "errors" }, failed.map((each) => h("p", { class: "bad" }, `✖ ${each}`))),
+    h("div", { id: "content" }, view.draw(values, query)),
+  ]);
+  // What ends with today begins there.
+  for (const each of main.querySelectorAll(".scroll.ends:not([data-kept-scrolled])")) {
+    each.dataset.keptScrolled = "";
+    each.scrollLeft = each.scrollWidth;
+  }
+}
+
+function take(name, data, error) {
+  if (error) errors[name] = error;
+  else { errors[name] = ""; values[name] = data; }
+  draw();
+}
+
+function told(connected, why) {
+  const place = document.getElementById("connection");
+  place.className = connected ? "" : "lost";
+  place.textContent = connected ? "connected" : why || "the connection is lost: what is shown is old";
+}
+
+async function act(button) {
+  button.disabled = true;
+  said.textContent = "asked …";
+  try {
+    const answer = await fetch(`/do/${button.dataset.do}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: button.dataset.body,
+    });
+    const { text } = await answer.json();
+    said.textContent = answer.ok ? text : `✖ ${text}`;
+  } catch (error) {
+    said.textContent = `✖ the page's server does not answer: ${error.message}`;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-do]");
+  if (button) { act(button); return; }
+  const link = event.target.closest("a[href^='/']");
+  if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
+    event.preventDefault();
+    show(link.getAttribute("href"));
+    main.focus();
+  }
+});
+
+// A form changes the query of its view's address.
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const query = new URLSearchParams([...new FormData(event.target)].filter(([, value]) => value));
+  show(`${location.pathname}?${query}`);
+});
+
+// Arrow keys within a map of cells.
+document.addEventListener("keydown", (event) => {
+  const cell = event.target.closest?.("table.map button");
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!cell || !step) return;
+  const row = cell.closest("tr");
+  const rows = [...row.parentElement.rows];
+  const next = rows[rows.indexOf(row) + step[1]]?.cells[cell.closest("td").cellIndex + step[0]]?.querySelector("button");
+  if (next) { event.preventDefault(); next.focus(); }
+});
+
+const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+if (kept()) document.documentElement.dataset.theme = kept();
+document.getElementById("theme").addEventListener("click", () => {
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("theme", document.documentElement.dataset.theme); } catch { /* Kept for this tab only. */ }
+  draw();
+});
+
+window.addEventListener("popstate", () => show(null, false));
+const live = new Live(take, told);
+show(null, false);

@@ -1,0 +1,60 @@
+"""What a person sees of the page, in a browser that stays open."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from docs.browser import Page
+
+_ROWS = """
+[...document.querySelectorAll(`[role=region][aria-label=${LABEL}] tbody tr`)]
+    .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The page, and where it is served."""
+
+    page: Page
+    url: str
+
+    async def open(self, address: str) -> None:
+        """Follow a link within the page, without loading it again."""
+        await self.page.evaluate(f"""{{
+            const link = document.createElement("a");
+            link.href = {json.dumps(address)};
+            document.body.append(link);
+            link.click();
+            link.remove();
+        }}""")
+
+    async def rows(self, label: str) -> list[list[str]]:
+        """The cells of a table."""
+        found: list[list[str]] = await self.page.evaluate(_ROWS.replace("${LABEL}", label))
+        return found
+
+    async def until_row(self, label: str, *cells: str) -> list[str]:
+        """Wait until a table has a row with these cells; the row."""
+        wanted = json.dumps(cells)
+        rows = _ROWS.replace("${LABEL}", label).strip()
+        await self.page.until(f"({rows}).some((row) => {wanted}.every((cell) => row.includes(cell)))")
+        return next(row for row in await self.rows(label) if set(cells) <= set(row))
+
+    async def until_text(self, selector: str, text: str) -> None:
+        """Wait until an element has a text in it."""
+        wanted = f"(document.querySelector({json.dumps(selector)})?.textContent ?? '').includes({json.dumps(text)})"
+        await self.page.until(wanted)
+
+    async def until_button(self, label: str) -> None:
+        """Wait until there is a button whose label begins so."""
+        await self.page.until(f"document.querySelector({_button(label)}) !== null")
+
+    async def press(self, label: str) -> None:
+        """Press the button whose label begins so."""
+        await self.page.evaluate(f"document.querySelector({_button(label)}).click()")
+
+
+def _button(label: str) -> str:
+    return json.dumps(f"button[aria-label^={json.dumps(label)}]")

@@ -1,0 +1,130 @@
+"""The page in a real Chromium, on a running pipeline: its numbers are those of the services, the cache and the tape."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+
+from docs.browser import browsing
+from support import live
+from support.hearing import reports
+from support.pipeline import Pipeline
+from support.ports import free_port
+from tickwire.model.feeds import Feed
+from tickwire.model.messages import ErrorReply, Job
+from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
+from web.seen import Seen
+
+pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("chromium")]
+
+BTC = Feed("trade", "binance", "BTC/USDT")
+KEY = Key("binance", "BTC/USDT", "1h")
+DAY_MS = 86_400_000
+SERVICES = ("cache", "fetcher", "streamer", "web")
+SOCKET = "stream.binance.com"
+UNNAMED = """
+[...document.querySelectorAll("button, a, input")]
+    .filter((each) => !(each.ariaLabel || each.innerText || each.labels?.length)).length
+"""
+WELL = "✓ nothing is wrong"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(line: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
+    """The page of the module's pipeline in a browser; a feed of trades runs."""
+    line.env["TICKWIRE_WEB_PORT"] = str(free_port())
+    await line.start("web")
+    await line.started("web")
+    await live.start(line.bus, BTC, "test")
+    url = f"http://127.0.0.1:{line.env['TICKWIRE_WEB_PORT']}"
+    async with browsing(url, tmp_path_factory.mktemp("browser") / "chromium") as page:
+        await page.until("document.title.endsWith('tickwire')")
+        yield Seen(page, url)
+
+
+async def test_the_overview_has_what_the_services_say(seen: Seen, line: Pipeline) -> None:
+    await seen.open("/")
+    row = await seen.until_row("Feeds", "trade", "binance", "BTC/USDT", "● live")
+    (report,) = await reports(line.bus)
+    assert (row[8], row[9], row[10]) == ("0", report.owner, "1")
+    assert 0 < int(row[7].replace(",", "")) <= report.messages
+    for service in SERVICES:
+        await seen.until_row("Services", service)
+    assert {row[0] for row in await seen.rows("Leases")} == {"cache", "streamer"}
+    await seen.until_text("#troubles", WELL)
+
+
+async def test_a_cut_is_shown_as_it_happens_and_when_it_is_over(seen: Seen, line: Pipeline) -> None:
+    await seen.open("/")
+    await seen.until_row("Feeds", "trade", "● live")
+    await line.simulator.fault(SOCKET, "ws_cut")
+    await seen.until_text("#troubles", "1 feed (trade binance BTC/USDT) are disconnected from the exchange")
+    await line.simulator.clear()
+    await seen.until_row("Feeds", "trade", "● live")
+    await seen.until_text("#troubles", WELL)
+
+
+async def test_a_press_on_a_day_has_it_fetched(seen: Seen, line: Pipeline) -> None:
+    await line.fetch(KEY, now_ms() - 3 * DAY_MS, now_ms() - 2 * DAY_MS)
+    await seen.open("/coverage?days=7")
+    date = datetime.fromtimestamp(now_ms() / 1000 - 5 * 86_400, UTC).date()
+    cell = f"binance BTC/USDT 1h {date}: "
+    await seen.until_button(f"{cell}nothing is known")
+    await seen.press(cell)
+    await seen.until_button(f"{cell}complete")
+    begin = int(datetime(date.year, date.month, date.day, tzinfo=UTC).timestamp() * 1000)
+    opens = [row[0] for row in line.rows(KEY) if begin <= row[0] < begin + DAY_MS]
+    assert opens == list(range(begin, begin + DAY_MS, 3_600_000))
+    await seen.open("/")
+    await seen.until_row("Jobs", "binance BTC/USDT 1h", "done", "24 of 24")
+
+
+async def test_nothing_that_comes_from_elsewhere_is_markup(seen: Seen, line: Pipeline) -> None:
+    await seen.open("/")
+    markup = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
+    said = Job(
+        id="hostile", exchange="binance", symbol="<b>B</b>/USDT", timeframe="1h", state="failed", since=0, until=1,
+        error=ErrorReply(code="exchange_failed", message=markup),
+    )  # fmt: skip
+    await line.bus.publish("md.job.hostile", said)
+    await seen.until_text("#troubles", f"job hostile failed: {markup}")
+    await seen.until_row("Jobs", "binance <b>B</b>/USDT 1h")
+    assert await seen.page.evaluate("document.querySelectorAll('main img, main b').length") == 0
+    assert await seen.page.evaluate("document.title") == "Overview · tickwire"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Seen, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    await seen.page.command("Emulation.setDeviceMetricsOverride", **size)
+    colours = set()
+    for address in ("/", "/coverage?days=30"):
+        await seen.open(address)
+        await seen.page.until("document.querySelector('main table') !== null")
+        for _ in range(2):
+            await seen.page.evaluate("document.getElementById('theme').click()")
+            colours.add(await seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert await seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert await seen.page.evaluate(UNNAMED) == 0
+    assert len(colours) == 2
+
+
+async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, line: Pipeline) -> None:
+    await seen.open("/")
+    await seen.page.evaluate("window.kept = 'kept'")
+    for service in SERVICES:
+        assert await line.stop(service) == 0
+        if service == "web":
+            await seen.until_text("#connection", "the connection is lost")
+        else:
+            await seen.until_text("#troubles", f"no {service} answers")
+        await line.start(service)
+        await line.ready(service)
+        await seen.until_row("Services", service)
+    await seen.until_text("#connection", "connected")
+    await seen.until_row("Feeds", "trade", "● live")
+    assert await seen.page.evaluate("window.kept") == "kept"
