@@ -129,6 +129,6 @@ async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeli
     async with (
         embedded_broker.embedded(folder / "nats") as url,
         running_simulator("--live-rate", "100", "--symbols", "40") as exchange,
-        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), settling) as running,
+        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), settling, 5.0) as running,
     ):
         yield running

@@ -9,7 +9,7 @@ import pytest
 
 from fetch.fetched import DAY, NOW
 from support.hearing import hearing
-from support.pipeline import CONFIG, pipeline
+from support.pipeline import CONFIG, SHORT_S, pipeline
 from support.processes import running_simulator
 from tickwire.archive_files import days
 from tickwire.archive_files.layout import ArchivedFeed
@@ -31,7 +31,7 @@ async def test_a_job_goes_on_where_its_fetcher_and_its_archive_are_killed(broker
         await simulator.fault("aggTrades", "delay", seconds=0.05)
         config = CONFIG + f'[archive]\nroot = "{tmp_path / "archive"}"\n'
         async with (
-            pipeline(broker, simulator, tmp_path, ("archive", "fetcher"), config) as line,
+            pipeline(broker, simulator, tmp_path, ("archive", "fetcher"), config, SHORT_S) as line,
             hearing(line.bus, subjects.job("killed"), Job) as heard,
         ):
             request = FetchRequest(

@@ -13,7 +13,7 @@ import pytest_asyncio
 from cache.splices import FIRST, KEY, page
 from cache.suspending import suspend_between_commits
 from pipeline.small_disk import small_disk
-from support.pipeline import Pipeline, pipeline
+from support.pipeline import SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.bus import streams
 from tickwire.cache import column_index
@@ -30,7 +30,7 @@ SPAN = history.Span(0, 2**42)
 
 @pytest_asyncio.fixture
 async def line(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    async with pipeline(broker, simulator, tmp_path, ["cache"]) as started:
+    async with pipeline(broker, simulator, tmp_path, ["cache"], lease_ttl_s=SHORT_S) as started:
         await started.observe_stored()
         yield started
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cache.suspending import suspend_between_commits
-from support.pipeline import Pipeline, pipeline
+from support.pipeline import SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row
@@ -72,7 +72,7 @@ async def probe(folder: Path) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def line(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    async with pipeline(broker, simulator, tmp_path, ["cache"]) as running:
+    async with pipeline(broker, simulator, tmp_path, ["cache"], lease_ttl_s=SHORT_S) as running:
         await running.observe_stored()
         yield running
 

@@ -14,7 +14,7 @@ import pytest
 
 from support.commands import up
 from support.hearing import hearing
-from support.pipeline import CONFIG, Pipeline, pipeline
+from support.pipeline import CONFIG, SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tape.places import TRADES_STREAM
 from tickwire.bus import embedded as embedded_broker
@@ -59,7 +59,7 @@ def pids(line: Pipeline) -> dict[str, int]:
 async def test_pinned_feeds_and_jobs_go_on_on_a_broker_that_was_wiped(market: SimulatorProcess, tmp_path: Path) -> None:
     async with AsyncExitStack() as old:
         url = await old.enter_async_context(embedded_broker.embedded(tmp_path / "old"))
-        async with pipeline(url, market, tmp_path, ("fetcher", "streamer"), PINNED) as line:
+        async with pipeline(url, market, tmp_path, ("fetcher", "streamer"), PINNED, SHORT_S) as line:
             await trades_come(url)
             before = pids(line)
             await old.aclose()
@@ -77,7 +77,7 @@ async def test_feeds_go_on_after_one_stream_was_deleted(
     broker: str, market: SimulatorProcess, tmp_path: Path, stream: str
 ) -> None:
     """Clients are not disconnected, and get no message about it."""
-    async with pipeline(broker, market, tmp_path, ("streamer",), PINNED) as line:
+    async with pipeline(broker, market, tmp_path, ("streamer",), PINNED, SHORT_S) as line:
         await trades_come(broker)
         before = pids(line)
         await line.bus.jetstream.delete_stream(stream)

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 
 from support import live
 from support.hearing import reports
-from support.pipeline import CONFIG, pipeline
+from support.pipeline import CONFIG, SHORT_S, pipeline
 from support.ports import free_port
 from support.processes import environment, running_simulator, tickwire
 from tickwire.bus import embedded as embedded_broker
@@ -35,7 +35,7 @@ PINNED = '[streamer]\nfeeds = ["trade binance BTC/USDT", "candle binance ETH/USD
 async def test_pinned_feeds_run_though_nobody_asks_for_them(broker: str, tmp_path: Path) -> None:
     async with (
         running_simulator("--live-rate", "50") as simulator,
-        pipeline(broker, simulator, tmp_path, ("streamer",), CONFIG + PINNED) as line,
+        pipeline(broker, simulator, tmp_path, ("streamer",), CONFIG + PINNED, SHORT_S) as line,
         live.seeing(line.bus, BTC) as bitcoins,
         live.seeing(line.bus, Feed("trade", "binance", "ETH/USDT")) as ethers,
     ):

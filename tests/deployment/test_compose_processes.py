@@ -100,7 +100,7 @@ async def works(made: Composed, influx: Server) -> None:
         async with scraper(made.monitors[name]) as from_:
             # The page holds none.
             wanted = "tickwire_broker_connected" if name == "web" else "tickwire_leases_held"
-            assert wanted in (await from_.scrape()).names
+            assert wanted in (await from_.scrape()).types
     assert (Path(made.mounts("cache")["/data"]) / "cache" / "binance_BTC-USDT_1m.csv").is_file()
 
 

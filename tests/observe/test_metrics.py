@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from support.commands import up
-from support.pipeline import pipeline
+from support.pipeline import SHORT_S, pipeline
 from support.ports import free_port
 from support.processes import SimulatorProcess, tickwire
 from support.scraping import Scraped, described, monitored, scraper
@@ -40,7 +40,7 @@ async def test_the_connection_and_the_leases_are_counted_and_readiness_follows_t
     async with AsyncExitStack() as stack:
         broker = embedded_broker.embedded(tmp_path / "nats")
         url = await broker.__aenter__()
-        line = await stack.enter_async_context(pipeline(url, simulator, tmp_path, ()))
+        line = await stack.enter_async_context(pipeline(url, simulator, tmp_path, (), lease_ttl_s=SHORT_S))
         began = time.monotonic()
         one, two = await stack.enter_async_context(monitored(line, "cache", "cache"))
 
@@ -120,7 +120,7 @@ async def test_every_metric_is_documented_and_every_documented_one_exists(
     ):
         for scraper_, section in zip(scrapers, ("Cache", "Fetcher", "Streamer"), strict=True):
             scraped = await scraper_.scrape()
-            assert scraped.names == set(described("Every service", section))
+            assert set(scraped.types) == set(described("Every service", section))
 
 
 async def test_up_gives_each_service_the_next_port_and_one_that_is_taken_is_named(
@@ -132,7 +132,7 @@ async def test_up_gives_each_service_the_next_port_and_one_that_is_taken_is_name
     async with up(folder, simulator, env={"TICKWIRE_METRICS_PORT": str(port)}) as running:
         for place, own in enumerate(("tickwire_cache_rows_total", "tickwire_fetcher_retries_total", "tickwire_feeds")):
             async with scraper(port + place) as from_:
-                assert own in (await from_.scrape()).names
+                assert own in (await from_.scrape()).types
         url = running.env["TICKWIRE_DATA_DIR"]
         ended = await tickwire(
             running.env | {"TICKWIRE_METRICS_PORT": str(port), "TICKWIRE_DATA_DIR": url}, "service", "cache"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from support.influx import InfluxDb, influxdb
-from support.pipeline import CONFIG, Pipeline, pipeline
+from support.pipeline import CONFIG, SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from support.scraping import Scraper, described, monitored
 from tape.places import TRADES_STREAM, place_of
@@ -51,7 +51,10 @@ class Sink(NamedTuple):
 async def sink(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Sink]:
     async with influxdb(tmp_path / "influx") as influx:
         config = CONFIG + f'[sink]\nurl = "{influx.url}"\nversion = 1\n'
-        async with pipeline(broker, simulator, tmp_path, (), config) as line, monitored(line, "sink") as (scraper,):
+        async with (
+            pipeline(broker, simulator, tmp_path, (), config, SHORT_S) as line,
+            monitored(line, "sink") as (scraper,),
+        ):
             yield Sink(scraper, influx, line)
 
 

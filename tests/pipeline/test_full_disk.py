@@ -18,7 +18,7 @@ import pytest
 from pipeline.small_disk import Disk, small_disk
 from support.commands import Command, up
 from support.hearing import hearing
-from support.pipeline import CONFIG, pipeline
+from support.pipeline import CONFIG, SHORT_S, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
 from tickwire.bus import embedded as embedded_broker
@@ -176,7 +176,7 @@ async def test_with_an_external_broker_readiness_says_that_it_must_be_restarted(
     url = f"nats://127.0.0.1:{port}"
     async with running_simulator("--live-rate", "200") as simulator:
         async with server(disk.folder, port):
-            made = pipeline(url, simulator, tmp_path, (), CONFIG + PINNED)
+            made = pipeline(url, simulator, tmp_path, (), CONFIG + PINNED, SHORT_S)
             line = await made.__aenter__()
             await line.start("streamer", 0, TICKWIRE_METRICS_PORT=str(metrics))
             await trades_come(line.bus)

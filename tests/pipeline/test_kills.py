@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pipeline import Pipeline, pipeline
+from support.pipeline import SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.errors import JobParked, NoSuchService, RequestTimeout
 from tickwire.fetcher.probation import PARKED_AFTER
@@ -93,7 +93,7 @@ async def backfill_under_kills(
 async def test_a_backfill_survives_kills_of_fetcher_and_cache(
     broker: str, simulator: SimulatorProcess, tmp_path: Path
 ) -> None:
-    async with pipeline(broker, simulator, tmp_path) as line:
+    async with pipeline(broker, simulator, tmp_path, lease_ttl_s=SHORT_S) as line:
         await backfill_under_kills(line, 8, ["fetcher", "cache"], seed=1)
 
 
@@ -103,5 +103,5 @@ async def test_a_backfill_survives_kills_of_fetcher_and_cache(
 async def test_a_backfill_survives_a_hundred_kills(
     broker: str, simulator: SimulatorProcess, tmp_path: Path, seed: int
 ) -> None:
-    async with pipeline(broker, simulator, tmp_path) as line:
+    async with pipeline(broker, simulator, tmp_path, lease_ttl_s=SHORT_S) as line:
         await backfill_under_kills(line, 30, ["fetcher", "cache"], seed=seed)

@@ -11,7 +11,7 @@ import pytest
 
 from support import live
 from support.hearing import hearing
-from support.pipeline import OKX_CONFIG, Pipeline, pipeline
+from support.pipeline import OKX_CONFIG, SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.model.feeds import Book, Candle, Feed, Ticker, Trade
 from tickwire.model.subjects import Key
@@ -27,7 +27,7 @@ RATE = 250
 @pytest.fixture
 async def line(broker: str, busy: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """One streamer on that simulator."""
-    async with pipeline(broker, busy, tmp_path, ("streamer",), OKX_CONFIG) as running:
+    async with pipeline(broker, busy, tmp_path, ("streamer",), OKX_CONFIG, SHORT_S) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ import pytest
 from archive.written_tape import rows_of
 from support import live
 from support.influx import InfluxDb, influxdb
-from support.pipeline import CONFIG, Pipeline, pipeline
+from support.pipeline import CONFIG, SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tape.places import TRADES_STREAM
 from tickwire.bus.connection import Bus
@@ -181,7 +181,7 @@ async def test_restarting_fetchers_streamers_caches_and_archives_in_turn_loses_n
     config = CONFIG + f'[archive]\nroot = "{root}"\npart_minutes = 0.01\n'
     async with (
         running_simulator("--live-rate", str(RATE)) as busy,
-        pipeline(broker, busy, tmp_path, (), config) as line,
+        pipeline(broker, busy, tmp_path, (), config, SHORT_S) as line,
     ):
         await rolling(line, busy, ("cache", "fetcher", "streamer", "archive"), None)
         await assert_archived_once(line, busy, root)
@@ -193,5 +193,5 @@ async def test_restarting_sinks_and_streamers_in_turn_leaves_the_tape_in_the_dat
 ) -> None:
     async with influxdb(tmp_path / "influx") as influx, running_simulator("--live-rate", str(RATE)) as busy:
         config = CONFIG + f'[sink]\nurl = "{influx.url}"\nversion = 1\n'
-        async with pipeline(broker, busy, tmp_path, ("cache", "fetcher"), config) as line:
+        async with pipeline(broker, busy, tmp_path, ("cache", "fetcher"), config, SHORT_S) as line:
             await rolling(line, busy, ("streamer", "sink"), influx)

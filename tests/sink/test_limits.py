@@ -11,7 +11,7 @@ import pytest
 
 from sink.tape_and_database import SINK, START, Writer, assert_equal, locked, sinking, until_written
 from support.influx import InfluxDb, influxdb
-from support.pipeline import CONFIG, Pipeline, pipeline
+from support.pipeline import CONFIG, SHORT_S, Pipeline, pipeline
 from support.processes import Service, SimulatorProcess, tickwire
 from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
@@ -33,7 +33,7 @@ BTC = "trade.binance.BTC-USDT"
 async def line(broker: str, influx: InfluxDb, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """One sink on the database, which holds as little as it may."""
     config = CONFIG + SINK.format(influx=influx.url) + f"held_bytes = {MIB}\n"
-    async with pipeline(broker, simulator, tmp_path, ("sink",), config) as running:
+    async with pipeline(broker, simulator, tmp_path, ("sink",), config, SHORT_S) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ import pytest
 from sink.tape_and_database import SINK, START, SYMBOLS, Writer, assert_equal, locked, sinking, until_written
 from support import live
 from support.influx import InfluxDb, influxdb
-from support.pipeline import CONFIG, Pipeline, pipeline
+from support.pipeline import CONFIG, SHORT_S, Pipeline, pipeline
 from support.processes import environment, running_simulator, tickwire
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
@@ -29,7 +29,7 @@ async def line(broker: str, influx: InfluxDb, tmp_path: Path) -> AsyncIterator[P
     """One sink on the database, and a tape that the test writes."""
     async with (
         running_simulator() as simulator,
-        pipeline(broker, simulator, tmp_path, ("sink",), CONFIG + SINK.format(influx=influx.url)) as running,
+        pipeline(broker, simulator, tmp_path, ("sink",), CONFIG + SINK.format(influx=influx.url), SHORT_S) as running,
     ):
         yield running
 

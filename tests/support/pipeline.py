@@ -39,6 +39,8 @@ timeout_s = 5
 """
 # OKX's contracts are listed too; binance's are exchanges of their own in ccxt.
 _ALL_MARKETS = CONFIG.replace('options = {{ fetchMarkets = {{ types = ["spot"] }} }}\n', "")
+SHORT_S = 2.0
+"""How long leases last where an instance is killed or suspended and another takes over, s."""
 OKX_CONFIG = _ALL_MARKETS.replace("binance", "okx") + "[streamer]\nsettle_ms = 200\nrepair_s = 30\n"
 
 
@@ -137,11 +139,11 @@ async def pipeline(
     folder: Path,
     services: Sequence[str] = ("cache", "fetcher"),
     config: str = CONFIG,
-    lease_ttl_s: float = 2.0,
+    lease_ttl_s: float = 10.0,
 ) -> AsyncIterator[Pipeline]:
     """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end.
 
-    `config` is a tickwire.toml with `{gateway}` for where the simulator is. A busy machine may lose short leases.
+    `config` is a tickwire.toml with `{gateway}` for where the simulator is. A busy machine may lose leases of SHORT_S.
     """
     file = folder / "tickwire.toml"
     file.write_text(config.format(gateway=simulator.url))

@@ -32,16 +32,11 @@ class Scraped:
     types: dict[str, str]
     asked: set[str] = field(default_factory=set)
 
-    @property
-    def names(self) -> set[str]:
-        """The names of its metrics."""
-        return set(self.types)
-
     def value(self, name: str, **labels: str) -> float:
         """A sample's value. Raises Absent."""
         base = next((name.removesuffix(each) for each in _SUFFIXES if name.endswith(each)), name)
-        known = name if name in self.names else base
-        assert known in self.names, f"{name} is not among {sorted(self.names)}"
+        known = name if name in self.types else base
+        assert known in self.types, f"{name} is not among {sorted(self.types)}"
         self.asked.add(known)
         found = self.samples.get(name, {}).get(frozenset(labels.items()))
         if found is None:
@@ -105,7 +100,7 @@ class Scraper:
             scraped = parsed(await answer.text())
         as_documented(scraped)
         scraped.asked = self.asked
-        self.names |= scraped.names
+        self.names |= scraped.types.keys()
         return scraped
 
     async def until(self, condition: Callable[[Scraped], bool], timeout_s: float = 100) -> Scraped:

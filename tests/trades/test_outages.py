@@ -13,7 +13,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from support import live
-from support.pipeline import Pipeline, pipeline
+from support.pipeline import SHORT_S, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tape.places import place_of
 from tickwire.bus import embedded as embedded_broker
@@ -140,7 +140,7 @@ async def test_kill_9_of_the_owner_loses_nothing_when_another_takes_over(
     broker: str, busy: SimulatorProcess, tmp_path: Path
 ) -> None:
     """By their names, the first of these has the feed before the second, and the third takes it from either."""
-    async with pipeline(broker, busy, tmp_path, ()) as line, live.seeing(line.bus, BTC) as seen:
+    async with pipeline(broker, busy, tmp_path, (), lease_ttl_s=SHORT_S) as line, live.seeing(line.bus, BTC) as seen:
 
         async def more(seconds: int) -> None:
             last = seen.ids[-1]
@@ -190,7 +190,7 @@ async def test_a_zombie_adds_nothing_to_any_public_subject(broker: str, busy: Si
         async with asyncio.timeout(100):
             assert {await starts.get() for _ in feeds} == {(feed.kind, instance) for feed in feeds}
 
-    async with pipeline(broker, busy, tmp_path, ()) as line, live.seeing(line.bus, BTC) as seen:
+    async with pipeline(broker, busy, tmp_path, (), lease_ttl_s=SHORT_S) as line, live.seeing(line.bus, BTC) as seen:
         zombie = await line.start("streamer", 0, "--instance", "paused")
         await line.started("streamer", 0)
         await line.bus.client.subscribe("md.>", cb=take)
