@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tickwire.model.instants import next_instant
 from tickwire.observe import logs
 
 log = logs.get(__name__)
@@ -30,6 +31,9 @@ ENDED = 250
 """Owners of cycles that ended, which are worth it if they are twice as many as those that live, too."""
 YOUNG = 3
 """Collections of generation 1 before a full one, instead of 10: the same work in shorter turns."""
+NEWEST_MS = 100
+"""Interval of collections of generation 0 besides CPython's own, which come after 700 objects more than were freed.
+Levels of books replace others: 19,000 gathered until then, and took 11 ms of CPU in one turn on a busy machine."""
 _FULL = 2
 
 
@@ -55,6 +59,7 @@ class Heap:
         self._loop = loop
         self._remains = Remains()
         self._due: asyncio.Handle | None = None
+        self._timer = loop.call_soon(self._collect_newest)
 
     def began(self) -> None:
         """An owner of reference cycles has begun: what it consists of is frozen, and is no garbage."""
@@ -80,9 +85,15 @@ class Heap:
         gc.freeze()
 
     def close(self) -> None:
-        """Cancel a collection that is due."""
+        """Cancel what is due."""
+        self._timer.cancel()
         if self._due is not None:
             self._due.cancel()
+
+    def _collect_newest(self) -> None:
+        self._timer = self._loop.call_at(next_instant(self._loop.time(), NEWEST_MS), self._collect_newest)
+        if gc.isenabled():
+            gc.collect(0)
 
     def _collect_soon(self) -> None:
         if self._due is None:
