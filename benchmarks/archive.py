@@ -1,10 +1,13 @@
-"""The archive's files against raw JSON lines and CSV, in one run: `python benchmarks/archive.py [--rows 1000000]`.
+"""The archive's files against raw JSON lines and CSV, in one run.
+
+    python benchmarks/archive.py [--rows 1000000] [--kinds]
 
 A day of a busy market in the messages of the tape: prices on a grid of ticks that wander, amounts of which most are
 small, ids that count up, a few trades in a message. Measured with one thread: messages decoded and written as parts,
 the day closed; bytes of each trade; the day read into a DataFrame, and by pandas the same rows of a CSV; the day
-replayed by a client, with broker and archive as other processes. Times are CPU seconds of this process for writing, and
-for reading the medians of several rounds in which each is done once.
+replayed by a client, with broker and archive as other processes. With `--kinds` other kinds are written and closed.
+Times are CPU seconds of this process for writing, and for reading the medians of several rounds in which each is done
+once.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from archived import kinds
 from archived.replaying import measured
 from tickwire.archive_files import days, parts
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, date_of
@@ -47,8 +51,14 @@ def main() -> None:
     """Run all measurements and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--kinds", action="store_true", help="book deltas, tickers and candles instead")
+    arguments = parser.parse_args()
+    rows = arguments.rows
     pa.set_cpu_count(1)
+    if arguments.kinds:
+        with tempfile.TemporaryDirectory(prefix="tickwire-bench-", dir=Path.cwd()) as folder:
+            Console().print(kinds.measured(rows, Path(folder)))
+        return
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", dir=Path.cwd()) as folder:
         root, tape = FolderRoot(Path(folder) / "archive"), [messages.encode(each) for each in day_of(rows)]
         day = FEED.on(date_of(BEGIN))
