@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from archive import archive_process
 from archive.test_archive_killed import living
-from archive.test_archive_outages import archiving
+from archive.test_archive_outages import archiving, replaceable
 from archive.test_reads import answering
 from archive.written_states import (
     SYMBOLS,
@@ -23,6 +24,7 @@ from archive.written_states import (
     until_archived,
 )
 from archive.written_tape import START
+from support.ports import free_port
 from tickwire.archive_files.candle_rows import CandleRows
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.parts import write_part
@@ -101,6 +103,63 @@ async def test_what_was_lost_before_the_archive_read_it_is_listed(broker: str, t
     assert "expired" in ticker["gaps"][0]["reason"]
     missing = [(each["since"] + 1, each["until"], each["reason"].partition(":")[0]) for each in candle["gaps"]]
     assert (candle["condition"], missing) == ("gaps", [(begin + 10 * HOUR, begin + 15 * HOUR, "1h")])
+
+
+def is_listed(time: int, days: list[dict[str, Any]], timeframe: str = "") -> bool:
+    """Whether certificates say that a row of a time may be missing."""
+    is_watched = any(since <= time < until for day in days for since, until in day["watched"])
+    gaps = [gap for day in days for gap in day["gaps"] if gap["reason"].startswith(timeframe)]
+    return not is_watched or any(gap["since"] < time <= gap["until"] for gap in gaps)
+
+
+def has_newest(root: Path, states: States) -> bool:
+    """Whether the newest rows are in files of closed days."""
+    try:
+        is_there = tickers_of(root, BTC)[-1:] == states.tickers[BTC][-1:]
+        is_there = is_there and candles_of(root, BTC)[-1:] == states.candles_of(BTC)[-1:]
+    except FileNotFoundError:
+        return False
+    return is_there and are_closed([*days_of(root, "ticker", BTC), *days_of(root, "candle", BTC)])
+
+
+async def test_what_a_broker_lost_when_it_was_restarted_is_listed(tmp_path: Path) -> None:
+    root, port = tmp_path / "archive", free_port()
+    url = f"nats://127.0.0.1:{port}"
+    configured = archive_process.settings(url, root, kinds=KINDS)
+    written: list[States] = []
+    async with living(url, root, kinds=KINDS) as _:
+        for _number in range(3):
+            async with (
+                replaceable(tmp_path / "nats", port),
+                connect(NatsSettings(url=url), name="test") as bus,
+                asyncio.timeout(100),
+            ):
+                await streams.declare_for(bus.jetstream, configured)
+                await streams.declare_archive(bus.jetstream, configured.archive)
+                states = States(bus)
+                if written:
+                    states.continues(written[-1])
+                written.append(states)
+                last = await states.ticker(BTC)
+                if len(written) == 1:
+                    await states.mirrored(last)
+                # After a restart the mirror is away for a moment, and is not waited for.
+                for _turn in range(40):
+                    states.at += HOUR // 3
+                    last = await states.ticker(BTC)
+                    await states.page(BTC, "1h")
+                await states.mirrored(last)
+                if len(written) == 3:
+                    while not has_newest(root, states):
+                        await asyncio.sleep(0.1)
+    states = written[-1]
+    found, certified = tickers_of(root, BTC), certificates(root, "ticker", BTC)
+    assert sorted(set(found)) == found
+    assert set(found) <= set(states.tickers[BTC])
+    assert [row for row in states.tickers[BTC] if row not in found and not is_listed(row[0], certified)] == []
+    candles, certified = candles_of(root, BTC), certificates(root, "candle", BTC)
+    missing = [row for row in states.candles_of(BTC) if row not in candles]
+    assert [row for row in missing if not is_listed(row[0] + 1, certified, row[1])] == []
 
 
 async def test_candles_and_tickers_are_read_by_request(broker: str, tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ class States:
         self._paged: dict[tuple[str, str], int] = {}
         self._draw = random.Random(5)
 
+    def continues(self, before: States) -> None:
+        """Go on where another connection has stopped writing."""
+        self.at, self.tickers, self.candles, self._paged = before.at, before.tickers, before.candles, before._paged
+
     async def ticker(self, symbol: str) -> int:
         """One more message; its sequence."""
         if symbol not in self._writers:
