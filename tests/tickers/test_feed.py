@@ -69,7 +69,9 @@ async def test_what_was_said_before_an_interruption_is_not_mixed_with_what_comes
         sink = await running.venue.sink()
         sink.connected()
         sink.take([{"bid": 10.0, "timestamp": 5}], 1000)
-        await running.public.first(lambda ticker: ticker.bid == 10.0)
+        before = await running.public.first(lambda ticker: ticker.bid == 10.0)
+        sink.take([{"bid": 10.5}], 1001)
+        next_ = await running.public.first(lambda ticker: ticker.bid == 10.5)
         sink.disconnected("cut")
         assert (await running.said("disconnected")).message == "cut"
         assert running.context.status.state == "disconnected"
@@ -77,6 +79,8 @@ async def test_what_was_said_before_an_interruption_is_not_mixed_with_what_comes
         sink.take([{"last": 11.0}], 2000)
         after = await running.public.first(lambda ticker: ticker.last == 11.0)
         assert (after.bid, after.timestamp) == (None, None)
+        # Where updates may be missing before a message, it says so.
+        assert [each.interrupted for each in (before, next_, after)] == [True, False, True]
         assert running.context.status.reconnects == 1
 
 
