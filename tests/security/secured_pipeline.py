@@ -70,10 +70,12 @@ async def page_works(line: Pipeline, broker: str) -> None:
         for action, body in (("start", FEED), ("fetch", fetch), ("stop", FEED)):
             async with http.post(f"/do/{action}", json=body) as answer:
                 assert answer.status == 200, await answer.text()
-        await socket.send_json({"watch": ["overview", "coverage?days=2"]})
+        market = "exchange=binance&symbol=BTC/USDT"
+        names = ["overview", "coverage?days=2", "markets", f"market?{market}", f"chart?{market}&timeframe=1h"]
+        await socket.send_json({"watch": names})
         found: dict[str, dict[str, Any]] = {}
         async with asyncio.timeout(100):
-            while not (found.get("overview", {}).get("leases") and found.get("coverage?days=2", {}).get("rows")):
+            while not (found.keys() == set(names) and found["overview"]["leases"] and found["coverage?days=2"]["rows"]):
                 said = await socket.receive_json()
                 assert not said["error"]
                 found[said["name"]] = said["data"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from docs.browser import Page
 
 _ROWS = """
-[...document.querySelectorAll(`[role=region][aria-label=${LABEL}] tbody tr`)]
+[...document.querySelectorAll(`[role=region][aria-label="${LABEL}"] tbody tr`)]
     .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))
 """
 

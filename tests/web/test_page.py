@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module"), pyte
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 KEY = Key("binance", "BTC/USDT", "1h")
+MINUTES = Key("binance", "BTC/USDT", "1m")
 DAY_MS = 86_400_000
 SERVICES = ("cache", "fetcher", "streamer", "web")
 SOCKET = "stream.binance.com"
@@ -83,6 +85,36 @@ async def test_a_press_on_a_day_has_it_fetched(seen: Seen, line: Pipeline) -> No
     await seen.until_row("Jobs", "binance BTC/USDT 1h", "done", "24 of 24")
 
 
+async def test_a_market_shows_what_the_cache_and_the_tape_have(seen: Seen, line: Pipeline) -> None:
+    end = now_ms() - 120_000
+    await line.fetch(MINUTES, end - 3_600_000, end)
+    await seen.open("/market?m=binance+BTC/USDT+1m")
+    await seen.until_row("Feeds of binance BTC/USDT", "trade", "● live")
+    for kind in ("book", "candle"):
+        await seen.press(f"start {kind} binance BTC/USDT")
+    await seen.until_text(".ladder", "● live")
+    await seen.until_text(".summary", "the open one")
+    await seen.until_text(".summary", "Not known: ")
+    await seen.page.until("document.querySelectorAll('.chart .shapelayer path').length > 0")
+    await seen.page.until("document.querySelector('.chart').shown !== undefined")
+    drawn = await seen.page.evaluate("document.querySelector('.chart').shown")
+    columns = (drawn[name] for name in ("times", "opens", "highs", "lows", "closes", "volumes"))
+    shown = {each[0]: each for each in zip(*columns, strict=True)}
+    cached = {each[0]: each for each in line.rows(MINUTES) if each[0] < end}
+    assert len(shown.keys() & cached.keys()) >= 59
+    assert all(shown[at] == cached[at] for at in shown.keys() & cached.keys())
+    await seen.page.until("document.querySelectorAll('[aria-label^=Tape] tbody tr').length === 50")
+    tape = [(float(each[2]), float(each[3])) for each in reversed(await seen.rows("Tape of binance BTC/USDT"))]
+    stored = [(each.price, each.amount) for each in (await live.on_tape(line.bus, BTC)).trades]
+    assert any(stored[at : at + 50] == tape for at in range(len(stored)))
+    for kind in ("book", "candle"):
+        await seen.press(f"stop {kind} binance BTC/USDT")
+    await seen.until_text(".ladder.stale", "◐ not live: the feed does not run")
+    async with asyncio.timeout(100):
+        while [each.feed for each in await reports(line.bus)] != [BTC]:
+            await asyncio.sleep(0.05)
+
+
 async def test_nothing_that_comes_from_elsewhere_is_markup(seen: Seen, line: Pipeline) -> None:
     await seen.open("/")
     markup = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>"
@@ -102,7 +134,7 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     await seen.page.command("Emulation.setDeviceMetricsOverride", **size)
     colours = set()
-    for address in ("/", "/coverage?days=30"):
+    for address in ("/", "/coverage?days=30", "/market?m=binance+BTC/USDT+1m"):
         await seen.open(address)
         await seen.page.until("document.querySelector('main table') !== null")
         for _ in range(2):
@@ -116,14 +148,14 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
 async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, line: Pipeline) -> None:
     await seen.open("/")
     await seen.page.evaluate("window.kept = 'kept'")
+    others = SERVICES[:-1]
+    assert await asyncio.gather(*(line.stop(service) for service in others)) == [0, 0, 0]
+    for service in others:
+        await seen.until_text("#troubles", f"no {service} answers")
+    assert await line.stop("web") == 0
+    await seen.until_text("#connection", "the connection is lost")
+    await asyncio.gather(*(line.start(service) for service in SERVICES))
     for service in SERVICES:
-        assert await line.stop(service) == 0
-        if service == "web":
-            await seen.until_text("#connection", "the connection is lost")
-        else:
-            await seen.until_text("#troubles", f"no {service} answers")
-        await line.start(service)
-        await line.ready(service)
         await seen.until_row("Services", service)
     await seen.until_text("#connection", "connected")
     await seen.until_row("Feeds", "trade", "● live")

@@ -5,21 +5,33 @@
 | `$SRV.STATS`, `streamer.list`, `cache.list`, `archive.days` | what runs, and what is kept |
 | `fetcher.fetch`, `fetcher.cancel`, `md.job.<id>` | jobs |
 | `streamer.start`, `streamer.stop` | feeds that run until they are stopped |
+| `md.<kind>.…`, `cache.get`, `cache.coverage` | what feeds say, and candles, for programs that draw them |
 
 Leases, queued jobs and the sizes of streams are read from JetStream, which programs of account DESK may not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import TypeVar
 
+from msgspec import Struct
 from nats.aio.msg import Msg
 
 from tickwire.bus.connection import Bus
-from tickwire.client import archived, fetch_jobs, interest, inventory, job_queue, survey
+from tickwire.client import archived, feed_list, fetch_jobs, history, interest, inventory, job_queue, survey
+from tickwire.client.columns import rows_of
+from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedReport
-from tickwire.model.messages import Certificate, Coverage, FetchRequest, Job
+from tickwire.model.messages import Certificate, Coverage, FetchRequest, Job, Row
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
+from tickwire.tape.reader import read_tape
+from tickwire.tape.sequence import TapeMessage
+
+T = TypeVar("T", bound=Struct)
 
 
 class Operates:
@@ -44,6 +56,36 @@ class Operates:
         Raises NotArchived, NoSuchService, StorageError.
         """
         return await archived.days(self.bus, Feed("trade", exchange, symbol), since, until)
+
+    async def feeds(self, exchange: str | None = None) -> list[FeedReport]:
+        """The feeds that have subscribers, of an exchange or of all. Raises NoSuchService, BrokerUnavailable."""
+        return (await feed_list.list_feeds(self.bus, exchange))[0]
+
+    async def newest_candles(self, key: Key, most: int) -> tuple[list[Row], list[Range]]:
+        """The cached ones of the newest `most` candles, and the ranges (ms) of these that are not known.
+
+        Raises UnsupportedTimeframe, NoSuchService, BrokerUnavailable.
+        """
+        now = now_ms()
+        since = history.begin_of_last(key, most, None, now)
+        span = await history.known(self.bus, key, since, None, now)
+        async with aclosing(history.cached(self.bus, key, span)) as chunks:
+            return [row async for chunk in chunks for row in rows_of(chunk)], span.missing
+
+    @asynccontextmanager
+    async def following(
+        self, feed: Feed, kind: type[T], take: Callable[[T], None], back: int = 1
+    ) -> AsyncIterator[None]:
+        """Within the block, `take` is called with each message of a feed, the `back` newest stored ones first.
+
+        Does not start the feed: where it does not run, the stored messages are old.
+        """
+
+        async def taken(message: TapeMessage) -> None:
+            take(messages.decode(message.data, kind))
+
+        async with read_tape(self.bus, feed.public, taken, back=back):
+            yield
 
     async def start_feed(self, feed: Feed, subscriber: str) -> FeedReport:
         """Have a feed run for a subscriber until `stop_feed`. Raises the streamer's refusals, NoSuchService."""

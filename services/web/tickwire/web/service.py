@@ -5,7 +5,8 @@
 | `$SRV.STATS`, `$SRV.PING.>`, `streamer.list`, `cache.list`, `archive.days` | requests | what runs, and what is kept |
 | `$JS.API.STREAM.LIST`, `$JS.API.STREAM.INFO.*` | requests | streams and leases |
 | `$JS.API.STREAM.MSG.GET.JOBS`, `$JS.API.DIRECT.GET.>` | requests | queued jobs, leases, the tape |
-| `md.job.*` | consumes | Job |
+| `cache.get`, `cache.coverage` | requests | candles of a chart |
+| `md.job.*`, `md.trade.…`, `md.book.…`, `md.candle.…` | consumes | Job, Trades, Book, Candle |
 | `fetcher.fetch`, `fetcher.cancel`, `streamer.start`, `streamer.stop` | requests | the buttons |
 
 It holds no lease and keeps no state: any number of instances may run.

@@ -9,27 +9,42 @@ from datetime import date
 from functools import partial
 from urllib.parse import parse_qsl, urlsplit
 
-from tickwire.client import Client, Job, NotArchived
+from msgspec import Struct
+
+from tickwire.client import Client, Job, Key, NotArchived
 from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.model.feeds import feed
+from tickwire.model.timeframes import duration_ms
 from tickwire.model.times import now_ms
 from tickwire.settings import Settings
 from tickwire.web.board import Read, Source
 from tickwire.web.coverage import DAY_MS, CoverageView, Row, first_day, row_of_feed, row_of_key
+from tickwire.web.market_readers import ChartReader, MarketReader
 from tickwire.web.overview import Overview, overview
 from tickwire.web.troubles import unreachable
 
 NAME = 512
 """Characters of a name."""
 OVERVIEW_S = 1.0
-COVERAGE_S = 3.0
+COVERAGE_S = 1.5
 DAYS = (1, 120)
 """Days that a heat map may show."""
 ROWS = 500
 """Rows of a heat map."""
 FEEDS = 100
 """Feeds whose archived days are asked for."""
+MARKET_S = 0.3
+CHART_S = 1.0
+MARKETS = 5000
+"""Markets that the search offers."""
 ENDED = 50
 """Jobs that ended of late."""
+
+
+class Markets(Struct, frozen=True):
+    """Markets as (exchange, symbol)."""
+
+    markets: list[tuple[str, str]]
 
 
 class EndedJobs:
@@ -69,6 +84,15 @@ class Sources:
                 return Source(partial(reading, self.overview), OVERVIEW_S)
             case "coverage":
                 return Source(partial(reading, partial(self.coverage, *_days(query))), COVERAGE_S)
+            case "markets":
+                return Source(partial(reading, self.markets), COVERAGE_S)
+            case "market":
+                return Source(MarketReader(self.client, *_market(query)).opened, MARKET_S)
+            case "chart":
+                exchange, symbol = _market(query)
+                key = Key(exchange, symbol, query.get("timeframe", "1m"))
+                duration_ms(key.timeframe)
+                return Source(ChartReader(self.client, key).opened, CHART_S)
         raise BadRequest(f"there is no {name[:100]!r} to watch", "reload the page")
 
     async def overview(self) -> Overview:
@@ -96,6 +120,13 @@ class Sources:
             remark=remark,
         )
 
+    async def markets(self) -> Markets:
+        """The markets of which something is kept or running."""
+        keys, _ = await self.client.coverage()
+        feeds = await self.client.feeds()
+        found = {(each.exchange, each.symbol) for each in keys} | {(each.exchange, each.symbol) for each in feeds}
+        return Markets(markets=sorted(found)[:MARKETS])
+
     async def _archived(self, since: int, days: int) -> tuple[list[Row], str]:
         """The rows of the feeds of trades that run, if an archive runs; and why there are none."""
         status = await self.client.status(cached=False)
@@ -110,6 +141,14 @@ class Sources:
                 found = []
             rows.append(row_of_feed(each.exchange, each.symbol, found, since, days))
         return rows, ""
+
+
+def _market(query: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        named = feed("trade", query["exchange"], query["symbol"])
+    except KeyError as error:
+        raise BadRequest(f"no {error} is named", "choose an exchange and a symbol") from error
+    return named.exchange, named.symbol
 
 
 @asynccontextmanager

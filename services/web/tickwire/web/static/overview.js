@@ -14,9 +14,9 @@ export function state(name) {
   return [h("span", { class: kind }, text), ""];
 }
 
+/** The link to a market. */
 export function marketOf(each) {
-  const query = new URLSearchParams({ exchange: each.exchange, symbol: each.symbol });
-  return `/market?${query}`;
+  return `/market?${new URLSearchParams({ m: `${each.exchange} ${each.symbol} ${each.timeframe ?? "1m"}` })}`;
 }
 
 function troubles(found) {
@@ -31,7 +31,7 @@ function feeds(data) {
   const columns = [["kind"], ["exchange"], ["symbol"], ["timeframe"], ["state"], ["lag", "number"], ["last message", "number"],
     ["messages", "number"], ["gaps", "number"], ["owner"], ["subscribers", "number"]];
   const rows = data.feeds.map((each) => [
-    each.kind, each.exchange, each.symbol, each.timeframe ?? "", state(each.state),
+    each.kind, each.exchange, h("a", { href: marketOf(each) }, each.symbol), each.timeframe ?? "", state(each.state),
     each.lag_ms === null ? "–" : each.lag_ms < 0 ? `${each.lag_ms} ms` : age(each.lag_ms),
     each.last_message === null ? "never" : `${age(data.at - each.last_message)} ago`,
     count(each.messages), each.gaps ? [`▲ ${count(each.gaps)}`, "number warn"] : "0", each.owner ?? "–", count(each.subscribers),

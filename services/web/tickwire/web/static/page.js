@@ -3,17 +3,22 @@ import { h, patch } from "/static/dom.js";
 import { Live } from "/static/live.js";
 import * as overview from "/static/overview.js";
 import * as coverage from "/static/coverage.js";
+import * as market from "/static/market.js";
 
-const VIEWS = { "/": overview, "/coverage": coverage };
+const VIEWS = { "/": overview, "/coverage": coverage, "/market": market };
 const main = document.getElementById("view");
 const said = document.getElementById("said");
 let view = null;
 let values = {};
 let errors = {};
+// Values that come close together are drawn together.
+const DRAW_MS = 50;
+let soon = null;
 
 /** The address with some parameters changed, as links and forms want it. */
 function show(address, push = true) {
   if (push) history.pushState(null, "", address);
+  view?.left?.();
   view = VIEWS[location.pathname] ?? overview;
   document.title = `${view.title} · tickwire`;
   values = {};
@@ -36,6 +41,7 @@ function draw() {
     h("div", { id: "errors" }, failed.map((each) => h("p", { class: "bad" }, `✖ ${each}`))),
     h("div", { id: "content" }, view.draw(values, query)),
   ]);
+  view.drawn?.(values, query);
   // What ends with today begins there.
   for (const each of main.querySelectorAll(".scroll.ends:not([data-kept-scrolled])")) {
     each.dataset.keptScrolled = "";
@@ -46,7 +52,7 @@ function draw() {
 function take(name, data, error) {
   if (error) errors[name] = error;
   else { errors[name] = ""; values[name] = data; }
-  draw();
+  soon ??= setTimeout(() => { soon = null; draw(); }, DRAW_MS);
 }
 
 function told(connected, why) {
@@ -71,6 +77,8 @@ async function act(button) {
   }
 }
 
+document.addEventListener("redraw", draw);
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-do]");
   if (button) { act(button); return; }
@@ -85,7 +93,8 @@ document.addEventListener("click", (event) => {
 // A form changes the query of its view's address.
 document.addEventListener("submit", (event) => {
   event.preventDefault();
-  const query = new URLSearchParams([...new FormData(event.target)].filter(([, value]) => value));
+  const fields = [...new FormData(event.target)].filter(([, value]) => value);
+  const query = view.asked?.(Object.fromEntries(fields), new URLSearchParams(location.search)) ?? new URLSearchParams(fields);
   show(`${location.pathname}?${query}`);
 });
 

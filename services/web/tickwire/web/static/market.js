@@ -1,0 +1,183 @@
+// Markets side by side: chart, tape and book of each, and buttons that start and stop its feeds.
+import { age, count, does, h, table, time } from "/static/dom.js";
+import { state } from "/static/overview.js";
+
+export const title = "Market";
+const KINDS = ["trade", "book", "ticker", "candle"];
+const TIMEFRAMES = ["1m", "5m", "15m", "1h", "4h", "1d", "1w"];
+const MOST = 4;
+
+/** The markets of an address: each `m` is an exchange, a symbol and a timeframe. */
+function chosen(query) {
+  return query.getAll("m").slice(0, MOST).map((each) => each.trim().split(" ")).filter((each) => each.length > 2)
+    .map((each) => ({ exchange: each[0], symbol: each.slice(1, -1).join(" "), timeframe: each.at(-1) }));
+}
+
+const liveName = ({ exchange, symbol }) => `market?${new URLSearchParams({ exchange, symbol })}`;
+const chartName = (each) => `chart?${new URLSearchParams(each)}`;
+export const names = (query) => ["markets", ...chosen(query).flatMap((each) => [liveName(each), chartName(each)])];
+
+/** The query of the address once a market was added. */
+export function asked(fields, query) {
+  const wanted = new URLSearchParams();
+  const [exchange, ...symbol] = fields.market.trim().split(/\s+/);
+  const added = `${exchange} ${symbol.join(" ")} ${fields.timeframe}`;
+  for (const each of [...query.getAll("m").filter((one) => one !== added), added].slice(-MOST)) wanted.append("m", each);
+  return wanted;
+}
+
+function without(query, place) {
+  const wanted = new URLSearchParams();
+  query.getAll("m").forEach((each, at) => { if (at !== place) wanted.append("m", each); });
+  return `/market?${wanted}`;
+}
+
+function search(values) {
+  const options = (values.markets?.markets ?? []).map(([exchange, symbol]) => h("option", { value: `${exchange} ${symbol}` }));
+  return h("form", { "aria-label": "Add a market" },
+    h("label", {}, "Market: exchange and symbol",
+      h("input", { name: "market", list: "known", required: true, pattern: "\\s*\\S+\\s+\\S.*", placeholder: "binance BTC/USDT", autocomplete: "off" })),
+    h("datalist", { id: "known" }, options),
+    h("label", {}, "Timeframe", h("select", { name: "timeframe" }, TIMEFRAMES.map((each) => h("option", {}, each)))),
+    h("button", {}, "Show"));
+}
+
+function feeds(market, live) {
+  const rows = KINDS.map((kind) => {
+    const timeframe = kind === "candle" ? market.timeframe : null;
+    const body = { kind, exchange: market.exchange, symbol: market.symbol, timeframe };
+    const found = live.feeds.find((each) => each.kind === kind && (each.timeframe ?? null) === timeframe);
+    const label = `${kind} ${market.exchange} ${market.symbol}`;
+    return [`${kind}${timeframe ? ` ${timeframe}` : ""}`, found ? state(found.state) : [h("span", { class: "dim" }, "■ does not run"), ""],
+      found?.reason ?? "", found?.lag_ms == null ? "–" : age(Math.abs(found.lag_ms)),
+      h("span", {}, does("start", body, "start", `start ${label}`), " ", does("stop", body, "stop", `stop ${label}`))];
+  });
+  return table(`Feeds of ${market.exchange} ${market.symbol}`, [["feed"], ["state"], ["reason", "wide"], ["lag", "number"], [""]], rows);
+}
+
+function tape(market, rows) {
+  if (!rows.length) return h("p", { class: "dim" }, "no trade yet");
+  const side = { buy: ["▲ buy", "up"], sell: ["▼ sell", "down"] };
+  return table(`Tape of ${market.exchange} ${market.symbol}`, [["time"], ["side"], ["price", "number"], ["amount", "number"], [""]],
+    rows.map((each) => each.gap
+      ? [each.timestamp ? time(each.timestamp).slice(11, 19) : "?", ["! gap", "warn"], "", "", [each.gap, "warn wide"]]
+      : [time(each.timestamp).slice(11, 19), side[each.side] ?? "–", String(each.price), String(each.amount), each.repaired ? ["↻ repaired", "warn"] : ""]));
+}
+
+function ladder(market, book) {
+  const level = (kind) => (each) => h("tr", { class: kind },
+    h("td", { class: "number" }, String(each.price)), h("td", { class: "number" }, String(each.amount)),
+    h("td", { class: "number" }, String(Number(each.total.toPrecision(8)))),
+    h("td", {}, h("meter", { min: 0, max: 1, value: each.share, "aria-label": `depth ${Math.round(each.share * 100)} %` })));
+  return h("div", { class: `scroll ladder ${book.live ? "" : "stale"}`, role: "region", tabindex: 0, "aria-label": `Book of ${market.exchange} ${market.symbol}` },
+    h("p", { class: book.live ? "good" : "warn" }, book.live ? "● live" : `◐ not live: ${book.why}`),
+    h("table", {}, h("thead", {}, h("tr", {}, ["price", "amount", "total", "depth"].map((each) => h("th", { scope: "col" }, each)))),
+      h("tbody", {}, book.asks.map(level("ask")), h("tr", { class: "middle" }, h("td", { colspan: 4 }, "asks above, bids below")), book.bids.map(level("bid")))));
+}
+
+/** What the chart shows, in words. */
+function summary(chart) {
+  if (!chart.times.length) return "no candle is cached; start the candle feed, or fetch some on the coverage view";
+  const last = chart.times.length - 1;
+  const gaps = chart.gaps.map(([since, until]) => `${time(since)} to ${time(until)}`);
+  return `${count(chart.times.length)} candles; the ${chart.is_open ? "open one" : "last"}, ${time(chart.times[last])}: open ${chart.opens[last]}, `
+    + `high ${chart.highs[last]}, low ${chart.lows[last]}, close ${chart.closes[last]}, volume ${chart.volumes[last]}. `
+    + (gaps.length ? `Not known: ${gaps.slice(0, 5).join("; ")}${gaps.length > 5 ? ` and ${gaps.length - 5} more` : ""}.` : "Nothing is missing.")
+    + (chart.incomplete.length ? ` ${count(chart.incomplete.length)} of the live ones were not wholly observed.` : "");
+}
+
+export function draw(values, query) {
+  const panels = chosen(query).map((market, place) => {
+    const live = values[liveName(market)];
+    const chart = values[chartName(market)];
+    const name = `${market.exchange} ${market.symbol} ${market.timeframe}`;
+    return h("section", { class: "market", "aria-label": name },
+      h("h2", {}, `${name} `, h("a", { href: without(query, place), "aria-label": `close ${name}` }, "✕")),
+      h("div", { class: "chart", "data-kept": name, role: "img", "aria-label": `chart of ${name}` }),
+      h("p", { class: "dim summary" }, chart ? summary(chart) : "reading …"),
+      live ? [feeds(market, live),
+        h("div", { class: "beside" }, h("div", {}, h("h3", {}, "Book"), ladder(market, live.ladder)), h("div", {}, h("h3", {}, "Tape"), tape(market, live.tape)))] : null);
+  });
+  return [search(values), h("div", { class: "markets" }, panels.length ? panels : h("p", { class: "dim" }, "choose a market"))];
+}
+
+let library = null;
+/** plotly.js, loaded when the first chart is drawn. */
+function plotly() {
+  library ??= new Promise((done, failed) => {
+    const script = h("script", { src: "/static/plotly.min.js" });
+    script.onload = () => done(window.Plotly);
+    script.onerror = failed;
+    document.head.append(script);
+  });
+  return library;
+}
+
+export async function drawn(values, query) {
+  for (const market of chosen(query)) {
+    const data = values[chartName(market)];
+    const name = `${market.exchange} ${market.symbol} ${market.timeframe}`;
+    const place = document.querySelector(`[data-kept="${CSS.escape(name)}"]`);
+    if (!data || !place) continue;
+    const theme = document.documentElement.dataset.theme ?? "";
+    if (place.shown === data && place.theme === theme) continue;
+    // A slow machine draws less often: a fifth of the time at most.
+    if (place.busy || performance.now() < (place.again ?? 0)) {
+      place.waiting ??= setTimeout(() => { place.waiting = null; document.dispatchEvent(new Event("redraw")); }, 250);
+      continue;
+    }
+    place.busy = true;
+    const began = performance.now();
+    try {
+      await paint(await plotly(), place, name, data);
+      place.shown = data;
+      place.theme = theme;
+    } finally {
+      place.busy = false;
+      place.again = performance.now() + 4 * (performance.now() - began);
+    }
+  }
+}
+
+/** The view is left: its charts listen to nothing any more. */
+export function left() {
+  for (const each of document.querySelectorAll(".chart")) window.Plotly?.purge(each);
+}
+
+/** Draw candles, volumes and gaps. */
+async function paint(charts, place, name, data) {
+  const colour = (which) => getComputedStyle(document.documentElement).getPropertyValue(which) && resolved(which);
+  const axis = { gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false };
+  await charts.react(place, [
+    {
+      type: "candlestick", x: data.times, open: data.opens, high: data.highs, low: data.lows, close: data.closes, name: "candles",
+      // Rising ones are hollow, falling ones are filled: to be told apart without colours.
+      increasing: { line: { color: colour("--up"), width: 1 }, fillcolor: "rgba(0,0,0,0)" },
+      decreasing: { line: { color: colour("--down"), width: 1 }, fillcolor: colour("--down") },
+    },
+    { type: "bar", x: data.times, y: data.volumes, yaxis: "y2", name: "volume", marker: { color: colour("--dim") }, opacity: 0.5 },
+  ], {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--text") }, showlegend: false,
+    margin: { l: 10, r: 60, t: 10, b: 30 }, height: 340, uirevision: name, dragmode: "pan",
+    xaxis: { ...axis, type: "date", rangeslider: { visible: false } },
+    yaxis: { ...axis, side: "right", domain: [0.22, 1], tickformat: "~f", fixedrange: false },
+    yaxis2: { ...axis, side: "right", domain: [0, 0.18], tickformat: "~s" },
+    shapes: data.gaps.map(([since, until]) => ({
+      type: "rect", xref: "x", yref: "paper", x0: since, x1: until, y0: 0, y1: 1, layer: "below",
+      fillcolor: colour("--warn"), opacity: 0.25, line: { color: colour("--warn"), width: 1, dash: "dot" },
+    })),
+    annotations: data.gaps.slice(0, 20).map(([since, until]) => ({
+      x: (since + until) / 2, y: 1, xref: "x", yref: "paper", text: "! gap", showarrow: false, font: { color: colour("--warn") },
+    })),
+  }, { responsive: true, displayModeBar: false, scrollZoom: true });
+}
+
+/** The colour of a property as it is in the present theme. */
+function resolved(which) {
+  const probe = h("span", {});
+  probe.style.color = `var(${which})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
