@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import Memory, venue_at
 from tickwire.errors import ExchangeFailed
+from tickwire.exchange.ccxt_patches.combined_requests import CombinedRequests
 from tickwire.model.feeds import Feed
 from tickwire.streamer.subscriptions import frame_router
 from tickwire.streamer.subscriptions.live_venue import LiveVenue
@@ -175,3 +176,32 @@ async def test_requests_that_are_too_long_to_be_heard_are_sent_in_shorter_messag
         ):
             await connected(memories)
             assert await streams(simulator) == [20]
+
+
+async def test_a_feed_that_stopped_before_its_request_was_refused_is_not_subscribed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused, late, answers = asyncio.Event(), list[tuple[CombinedRequests, str | bytes]](), CombinedRequests.answers
+
+    def held(self: CombinedRequests, data: str | bytes) -> list[str | bytes]:
+        if "too many streams" in str(data) and not late:
+            late.append((self, data))
+            refused.set()
+            return []
+        return answers(self, data)
+
+    monkeypatch.setattr(CombinedRequests, "answers", held)
+    async with running_simulator(*QUIET) as simulator:
+        await simulator.order("rules", rules={"subscriptions": 8}, venues=["binance"])
+        async with venue_at(simulator.url, "binance", acknowledge_s=60.0) as venue:
+            async with watching(venue, MANY[:5]) as (memories, _):
+                async with watching(venue, MANY[5:10]), asyncio.timeout(100):
+                    await refused.wait()
+                # All ten were in one message, and these five have ended since.
+                [(requests, answer)] = late
+                assert answers(requests, answer) == []
+                await connected(memories)
+                async with watching(venue, MANY[10:11]) as (more, _):
+                    # A request that was made later is answered: so were the earlier ones.
+                    await connected(more)
+                    assert await streams(simulator) == [6]

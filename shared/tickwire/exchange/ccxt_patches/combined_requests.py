@@ -33,6 +33,7 @@ log = logs.get(__name__)
 class _Request:
     message: Any
     sending: Callable[[object], None]
+    is_wanted: Callable[[], bool]
     sent: asyncio.Future[None]
     id_field: str | None
     items: list[Any]
@@ -71,12 +72,15 @@ class CombinedRequests:
         """The requests of each combined message, by its id."""
         self._sender: asyncio.Task[None] | None = None
 
-    async def send(self, message: object, sending: Callable[[object], None]) -> None:
+    async def send(
+        self, message: object, sending: Callable[[object], None], is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         """Send a request when its turn comes, with others if possible.
 
-        `sending` is called before that, with the request as it is to be acknowledged. Raises what `send` raises.
+        `sending` is called before that, with the request as it is to be acknowledged. It is sent again, if that is
+        needed, only while `is_wanted()`. Raises what `send` raises.
         """
-        request = self._request(message, sending)
+        request = self._request(message, sending, is_wanted)
         self._shorten_if_unanswered(request)
         self._waiting.append(request)
         self._start()
@@ -103,15 +107,15 @@ class CombinedRequests:
         self._start()
         return []
 
-    def _request(self, message: Any, sending: Callable[[object], None]) -> _Request:
+    def _request(self, message: Any, sending: Callable[[object], None], is_wanted: Callable[[], bool]) -> _Request:
         sent = asyncio.get_running_loop().create_future()
         name, field = id_field(message), self._form.field
         items = message.get(field) if isinstance(message, dict) else None
         # A request that is not of the declared form is sent alone.
         if not isinstance(items, list) or (name is not None) != (self._form.answered == "once"):
-            return _Request(message, sending, sent, name, [], {}, 0)
+            return _Request(message, sending, is_wanted, sent, name, [], {}, 0)
         others = {key: value for key, value in message.items() if key not in (field, name)}
-        return _Request(message, sending, sent, name, items, others, len(json_dumps(message).encode()))
+        return _Request(message, sending, is_wanted, sent, name, items, others, len(json_dumps(message).encode()))
 
     def _shorten_if_unanswered(self, request: _Request) -> None:
         """Send shorter messages from now on, if the last one with this request was not answered."""
@@ -131,7 +135,7 @@ class CombinedRequests:
         clock = asyncio.get_running_loop().time
         while self._again or self._waiting:
             await asyncio.sleep(max(0.0, self._spent_until - self._interval_s - clock()))
-            part = [each for each in self._next() if not each.sent.cancelled()]
+            part = [each for each in self._next() if _is_due(each)]
             if not part:
                 continue
             self._spent_until = max(self._spent_until, clock()) + self._interval_s
@@ -176,3 +180,8 @@ class CombinedRequests:
             each.sending({**each.message, **id_})
             items += [item for item in each.items if item not in items]
         return {**first.message, self._form.field: items}
+
+
+def _is_due(request: _Request) -> bool:
+    """Whether to send a request: nobody waits for one that is sent again, and it may have been undone since."""
+    return not request.sent.cancelled() and (not request.sent.done() or request.is_wanted())

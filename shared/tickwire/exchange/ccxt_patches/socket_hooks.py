@@ -70,6 +70,8 @@ class ClientCalls(NamedTuple):
     """After the socket was opened."""
     subscribes: Callable[[], bool]
     """Whether what is sent now makes or ends a subscription: a ping does not."""
+    is_wanted: Callable[[], bool] = lambda: True
+    """Whether a request that was sent is to be sent again."""
 
 
 SHARE = 0.8
@@ -99,7 +101,9 @@ def observe_calls(
 
     async def on_send(message: Any) -> Any:
         if combined is not None and calls.subscribes():
-            return await combined.send(message, partial(copy_context().run, calls.sending))  # type: ignore[call-arg]
+            within = copy_context().run
+            sending = partial(within, calls.sending)  # type: ignore[call-arg]
+            return await combined.send(message, sending, partial(within, calls.is_wanted))
         if limiter is not None and calls.subscribes():
             await limiter(1)
         calls.sending(message)

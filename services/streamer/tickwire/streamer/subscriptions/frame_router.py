@@ -24,7 +24,7 @@ from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
 from tickwire.streamer.subscriptions.frame_decoder import DECODED, PARSED, FrameDecoder, MarketFeeds
 from tickwire.streamer.subscriptions.socket_index import AwaitedResults, KeptSubscriptions, SocketIndex
 from tickwire.streamer.subscriptions.socket_places import SocketPlaces
-from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
+from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, is_wanted, leaving
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
 from tickwire.venues.profile import BookFacts
 from tickwire.venues.registry import dialect_of, profile_of
@@ -198,6 +198,7 @@ class FrameRouter:
             opening=Subscription.leave,
             opened=partial(self._opened, client),
             subscribes=lambda: (arming.get() or leaving.get()) is not None,
+            is_wanted=is_wanted,
         )
         bucket, facts = self._exchange.tokenBucket, self._facts
         observe_calls(client, calls, bucket, facts.messages_per_s, facts.opening, facts.combining)

@@ -144,6 +144,7 @@ class LiveVenue:
     async def _unsubscribe(self, method: WatchMethod, subscription: Subscription) -> None:
         """Unsubscribe at the exchange. If that is impossible, the subscription lasts as long as its socket."""
         client = subscription.client
+        subscription.is_stopped = True
         is_open = client is not None and client in (self.rest.clients or {}).values()
         with self.idle_sockets.leaving(client):
             if not is_open or await self._unwatch(method, subscription):
@@ -151,6 +152,7 @@ class LiveVenue:
             elif subscription.ending:
                 self.router.doubt(subscription)
             else:
+                subscription.is_stopped = False
                 self.router.keep(subscription)
         self.idle_sockets.departed()
 

@@ -29,6 +29,12 @@ arming: ContextVar[Subscription | None] = ContextVar("arming", default=None)
 """The subscription for which ccxt works in this task and in those that it starts, except for the loops of a socket."""
 
 
+def is_wanted() -> bool:
+    """Whether what ccxt was to request in this task is still to be requested: not for a feed that ended."""
+    subscription = arming.get()
+    return leaving.get() is not None or subscription is None or not subscription.is_stopped
+
+
 class SubscriptionPlaces(Protocol):
     """Follows where subscriptions are made."""
 
@@ -58,6 +64,8 @@ class Subscription:
         """How often in a row the acknowledgement did not come in time."""
         self.renewing = False
         """Whether it is being unsubscribed to be made again: what still arrives is of the one before."""
+        self.is_stopped = False
+        """Whether its feed ended: its requests are not sent again."""
         self.is_up: bool | None = None
         """None until it is acknowledged or lost for the first time."""
         self.awaited: set[str] = set()
