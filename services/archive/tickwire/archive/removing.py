@@ -41,11 +41,33 @@ log = logs.get(__name__)
 
 EVERY_S = 3600.0
 """How often days are looked for that have become too old."""
+SHARE = 0.01
+"""Most of the time that listing all files may take: an archive of years has millions."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 600.0
 """Delays before it is tried again after a failure."""
 
 MOST_FAILURES = 3
 """Days that cannot be removed before it is tried again later: the root may be away."""
+
+
+class ListingPace:
+    """When the files are listed again. Pure; times in s, by any clock that goes on."""
+
+    def __init__(self) -> None:
+        self._due = self._earliest = float("-inf")
+
+    def is_due(self, now: float) -> bool:
+        """Whether to list the files now."""
+        return now >= max(self._due, self._earliest)
+
+    def hurry(self) -> None:
+        """Do it as soon as its cost allows."""
+        self._due = self._earliest
+
+    def listed(self, began: float, ended: float, after_s: float) -> None:
+        """They were listed; do it again after so many seconds, or later if it took long."""
+        self._due = ended + after_s
+        self._earliest = ended + (ended - began) / SHARE
 
 
 class Removing:
@@ -61,18 +83,18 @@ class Removing:
         self._metrics = metrics
         self._failures = Episodes(log, "archived days cannot be removed", most=100)
         self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
-        self._due = 0.0
+        self._pace = ListingPace()
 
     def day_closed(self) -> None:
         """A day was certified: an older one may have to make room, unless an attempt has just failed."""
         if not self._backoff.failures:
-            self._due = 0.0
+            self._pace.hurry()
 
     async def remove_due(
         self, days: OpenDays, confirm: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event
     ) -> None:
         """Remove what is to be removed; `confirm` raises Fenced if another owner archives the stream."""
-        if self._limits == Limits() or time.monotonic() < self._due:
+        if self._limits == Limits() or not self._pace.is_due(began := time.monotonic()):
             return
         check = self._storage.from_thread(confirm)
         failures = 0
@@ -81,6 +103,7 @@ class Removing:
         except StorageError as error:
             self._failed(self._feeds.stream, error)
             found, failures = [], 1
+        ended = time.monotonic()
         for stored in found:
             if stop.is_set() or failures == MOST_FAILURES:
                 break
@@ -92,10 +115,10 @@ class Removing:
                 self._failed(str(stored.day), error)
                 failures += 1
         if failures:
-            self._due = time.monotonic() + self._backoff.next()
+            self._pace.listed(began, ended, self._backoff.next())
         else:
             self._backoff.worked()
-            self._due = time.monotonic() + EVERY_S
+            self._pace.listed(began, ended, EVERY_S)
 
     def _failed(self, what: str, error: StorageError) -> None:
         self._metrics.unremoved.inc()
