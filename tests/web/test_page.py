@@ -107,6 +107,8 @@ async def test_a_market_shows_what_the_cache_and_the_tape_have(seen: Seen, line:
     tape = [(float(each[2]), float(each[3])) for each in reversed(await seen.rows("Tape of binance BTC/USDT"))]
     stored = [(each.price, each.amount) for each in (await live.on_tape(line.bus, BTC)).trades]
     assert any(stored[at : at + 50] == tape for at in range(len(stored)))
+    # Values that came since have left the chart to its library.
+    assert await seen.page.evaluate("document.querySelectorAll('.chart.js-plotly-plot').length") == 1
     for kind in ("book", "candle"):
         await seen.press(f"stop {kind} binance BTC/USDT")
     await seen.until_text(".ladder.stale", "◐ not live: the feed does not run")

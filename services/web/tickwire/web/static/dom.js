@@ -10,7 +10,10 @@ export function h(tag, attributes, ...children) {
   return made;
 }
 
-/** Make the children of `parent` equal to `wanted`; nodes that stay keep the focus and what was scrolled or typed. */
+/**
+ * Make the children of `parent` equal to `nodes`; those that stay keep the focus and what was scrolled or typed. An element
+ * with `data-kept` belongs to whoever draws in it, and is left alone as long as that value is the same.
+ */
 export function patch(parent, nodes) {
   const wanted = nodes.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false);
   wanted.forEach((next, place) => {
@@ -18,10 +21,12 @@ export function patch(parent, nodes) {
     if (now === undefined) parent.append(next);
     else if (now.nodeType !== next.nodeType || now.nodeName !== next.nodeName) now.replaceWith(next);
     else if (now.nodeType === Node.TEXT_NODE) { if (now.data !== next.data) now.data = next.data; }
+    else if (now.dataset.kept !== next.dataset.kept) now.replaceWith(next);
+    else if (now.dataset.kept !== undefined) return;
     else {
-      for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && !name.startsWith("data-kept")) now.removeAttribute(name);
+      for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && name !== "data-scrolled") now.removeAttribute(name);
       for (const { name, value } of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
-      if (!now.hasAttribute("data-kept")) patch(now, [...next.childNodes]);
+      patch(now, [...next.childNodes]);
     }
   });
   while (parent.childNodes.length > wanted.length) parent.lastChild.remove();

@@ -52,7 +52,7 @@ function feeds(market, live) {
       found?.reason ?? "", found?.lag_ms == null ? "–" : age(Math.abs(found.lag_ms)),
       h("span", {}, does("start", body, "start", `start ${label}`), " ", does("stop", body, "stop", `stop ${label}`))];
   });
-  return table(`Feeds of ${market.exchange} ${market.symbol}`, [["feed"], ["state"], ["reason", "wide"], ["lag", "number"], [""]], rows);
+  return table(`Feeds of ${market.exchange} ${market.symbol}`, [["feed"], ["state"], ["reason"], ["lag", "number"], [""]], rows);
 }
 
 function tape(market, rows) {
@@ -122,19 +122,20 @@ export async function drawn(values, query) {
     const theme = document.documentElement.dataset.theme ?? "";
     if (place.shown === data && place.theme === theme) continue;
     // A slow machine draws less often: a fifth of the time at most.
-    if (place.busy || performance.now() < (place.again ?? 0)) {
+    if (place.busy || (place.theme === theme && performance.now() < (place.again ?? 0))) {
       place.waiting ??= setTimeout(() => { place.waiting = null; document.dispatchEvent(new Event("redraw")); }, 250);
       continue;
     }
     place.busy = true;
+    const charts = await plotly();
     const began = performance.now();
     try {
-      await paint(await plotly(), place, name, data);
+      await paint(charts, place, name, data);
       place.shown = data;
       place.theme = theme;
     } finally {
       place.busy = false;
-      place.again = performance.now() + 4 * (performance.now() - began);
+      place.again = performance.now() + Math.min(5000, 4 * (performance.now() - began));
     }
   }
 }
@@ -159,7 +160,7 @@ async function paint(charts, place, name, data) {
   ], {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--text") }, showlegend: false,
     margin: { l: 10, r: 60, t: 10, b: 30 }, height: 340, uirevision: name, dragmode: "pan",
-    xaxis: { ...axis, type: "date", rangeslider: { visible: false } },
+    xaxis: { ...axis, type: "date", anchor: "y2", rangeslider: { visible: false } },
     yaxis: { ...axis, side: "right", domain: [0.22, 1], tickformat: "~f", fixedrange: false },
     yaxis2: { ...axis, side: "right", domain: [0, 0.18], tickformat: "~s" },
     shapes: data.gaps.map(([since, until]) => ({

@@ -43,8 +43,8 @@ function draw() {
   ]);
   view.drawn?.(values, query);
   // What ends with today begins there.
-  for (const each of main.querySelectorAll(".scroll.ends:not([data-kept-scrolled])")) {
-    each.dataset.keptScrolled = "";
+  for (const each of main.querySelectorAll(".scroll.ends:not([data-scrolled])")) {
+    each.dataset.scrolled = "";
     each.scrollLeft = each.scrollWidth;
   }
 }
