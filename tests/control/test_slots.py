@@ -18,6 +18,7 @@ from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Status, Ticker, Trades
 from tickwire.model.messages import LeaseHolder
+from tickwire.settings import LeaseSettings, Settings
 from tickwire.streamer import service
 from tickwire.streamer.control import feed_supervisor
 from tickwire.streamer.control.feed_context import FeedContext
@@ -37,6 +38,11 @@ SLOT = "slot.3"
 """Of BTC/USDT; ETH/USDT is in another one. By nats-server's own hash."""
 BUCKET = f"KV_{streams.LEASES}"
 PREFIX = "$KV.LEASES.streamer"
+
+
+def short(url: str) -> Settings:
+    """Settings with an exchange that is served at `url`, and leases that are soon free."""
+    return settings(url).model_copy(update={"leases": LeaseSettings(ttl_s=2)})
 
 
 async def owners(bus: Bus) -> dict[str, str]:
@@ -89,7 +95,7 @@ async def until_begun(heard: Heard[Status], feed: Feed, times: int) -> None:
 
 async def test_slots_are_owned_before_any_feed_is_wanted_and_spread_as_streamers_come(bus: Bus) -> None:
     async with running_simulator() as simulator:
-        configured = settings(simulator.url)
+        configured = short(simulator.url)
         async with serving(bus, serve_streamer, configured, "one"):
             await all_owned(bus, "one")
             async with serving(bus, serve_streamer, configured, "two"):
@@ -100,7 +106,7 @@ async def test_slots_are_owned_before_any_feed_is_wanted_and_spread_as_streamers
 
 async def test_all_feeds_of_a_market_go_with_its_slot_and_need_no_lease_of_their_own(bus: Bus) -> None:
     async with running_simulator("--live-rate", "50") as simulator, hearing(bus, "md.status.>", Status) as statuses:
-        configured = settings(simulator.url)
+        configured = short(simulator.url)
         async with serving(bus, serve_streamer, configured, "one"):
             for feed in MARKET:
                 await live.start(bus, feed)
@@ -117,7 +123,7 @@ async def test_all_feeds_of_a_market_go_with_its_slot_and_need_no_lease_of_their
 
 async def test_a_feed_on_whose_tape_another_one_wrote_begins_again_alone(bus: Bus) -> None:
     async with running_simulator("--live-rate", "50") as simulator, hearing(bus, "md.status.>", Status) as statuses:
-        async with serving(bus, serve_streamer, settings(simulator.url), "one"):
+        async with serving(bus, serve_streamer, short(simulator.url), "one"):
             for feed in (*MARKET, OTHER):
                 await live.start(bus, feed)
             await live_at(bus, [*MARKET, OTHER], "one")
@@ -133,7 +139,7 @@ async def test_a_feed_on_whose_tape_another_one_wrote_begins_again_alone(bus: Bu
 
 async def test_a_slot_that_is_lost_takes_its_feeds_and_no_others(bus: Bus) -> None:
     async with running_simulator("--live-rate", "50") as simulator, hearing(bus, "md.status.>", Status) as statuses:
-        async with serving(bus, serve_streamer, settings(simulator.url), "one"):
+        async with serving(bus, serve_streamer, short(simulator.url), "one"):
             for feed in (*MARKET, OTHER):
                 await live.start(bus, feed)
             await live_at(bus, [*MARKET, OTHER], "one")
@@ -165,7 +171,7 @@ async def test_a_feed_wanted_while_the_feeds_of_its_lost_slot_end_begins_later(
 
     monkeypatch.setitem(service.BODIES, "ticker", ends_slowly)
     async with running_simulator("--live-rate", "50") as simulator:
-        async with serving(bus, serve_streamer, settings(simulator.url), "one") as streamer, asyncio.timeout(100):
+        async with serving(bus, serve_streamer, short(simulator.url), "one") as streamer, asyncio.timeout(100):
             await live.start(bus, OTHER)
             await live.start(bus, TICKER)
             await live_at(bus, [TICKER, OTHER], "one")
@@ -193,7 +199,7 @@ async def test_a_tape_that_stores_nothing_does_not_keep_its_streamer_from_ending
         live.seeing(bus, feed) as seen,
         asyncio.timeout(120),
     ):
-        configured = settings(simulator.url)
+        configured = short(simulator.url)
         async with serving(bus, serve_streamer, configured, "one"):
             await live.start(bus, feed)
             await seen.until(lambda: len(seen.trades) > 10)
@@ -219,7 +225,7 @@ async def test_streamers_of_a_version_before_slots_keep_their_feeds(bus: Bus) ->
 
     renewing = asyncio.ensure_future(renew())
     async with running_simulator("--live-rate", "50") as simulator, hearing(bus, feed.public, Trades) as heard:
-        async with serving(bus, serve_streamer, settings(simulator.url), "one"):
+        async with serving(bus, serve_streamer, short(simulator.url), "one"):
             assert (await live.start(bus, feed)).state == "waiting"
             for _ in range(10):
                 await asyncio.sleep(0.3)
