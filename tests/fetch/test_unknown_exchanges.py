@@ -11,12 +11,18 @@ from fetch.cache_and_fetcher import DAY, NOW, Fetching, fetching
 from support.serving import serving
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.fetcher import service
+from tickwire.fetcher import job_requests, service
 from tickwire.model import messages
 from tickwire.model.messages import FetchRequest
 from tickwire.observe.metrics import Metrics
 
 pytestmark = pytest.mark.actors
+
+
+@pytest.fixture(autouse=True)
+def _short_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each consumer is removed after one request that brought nothing."""
+    monkeypatch.setattr(job_requests, "PULL_S", 1.0)
 
 
 async def queued(bus: Bus, exchange: str, name: str) -> None:
