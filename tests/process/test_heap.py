@@ -70,6 +70,8 @@ async def main():
             del made
             for _ in range(100):
                 ageing.ended(80)
+            # Two turns of the loop.
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
             most = max(most, len(living))
     print(most)
@@ -159,9 +161,12 @@ async def main():
             living.update(each)
         del each
         while owners:
-            owners.pop()
-            ageing.ended(len(owners))
-        await asyncio.sleep(0)
+            # Some in each turn, with full collections among them.
+            for _ in range(50):
+                owners.pop()
+                ageing.ended(len(owners))
+            full_collection()
+            await asyncio.sleep(0)
         await asyncio.sleep(0)
         print(everything, len(living))
 asyncio.run(main())

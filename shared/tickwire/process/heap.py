@@ -97,7 +97,15 @@ class Heap:
 
     def _collect_soon(self) -> None:
         if self._due is None:
-            self._due = self._loop.call_soon_threadsafe(self._collect_everything)
+            # Where owners live, not before the turn after the next one.
+            self._due = self._loop.call_soon_threadsafe(self._collect_when_settled, self._remains.living + 1)
+
+    def _collect_when_settled(self, living: int) -> None:
+        """Collect everything, once for all owners that end in one turn after another, as with a lost session."""
+        if 0 < self._remains.living < living:
+            self._due = self._loop.call_soon(self._collect_when_settled, self._remains.living)
+        else:
+            self._collect_everything()
 
     def _collect_everything(self) -> None:
         began = time.thread_time()
