@@ -80,4 +80,6 @@ async def page_works(line: Pipeline, broker: str) -> None:
                 assert not said["error"]
                 found[said["name"]] = said["data"]
         assert {"JOBS", "OHLCV", "TRADES"} <= {each["stream"] for each in found["overview"]["streams"]}
+        # Candles that were fetched, and trades that were archived before their feed was stopped.
+        assert {row["timeframe"] for row in found["coverage?days=2"]["rows"]} >= {"1h", None}
     assert await line.stop("web") == 0

@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec import Struct
 
 from tickwire.client import Client, Job, Key, NotArchived
-from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
 from tickwire.model.feeds import feed
+from tickwire.model.messages import Coverage
 from tickwire.model.timeframes import duration_ms
 from tickwire.model.times import now_ms
 from tickwire.settings import Settings
@@ -32,7 +33,7 @@ DAYS = (1, 120)
 ROWS = 500
 """Rows of a heat map."""
 FEEDS = 100
-"""Feeds whose archived days are asked for."""
+"""Markets whose archived days are asked for."""
 MARKET_S = 0.3
 CHART_S = 1.0
 MARKETS = 5000
@@ -108,7 +109,7 @@ class Sources:
         now = now_ms()
         since = first_day(until, days, now)
         keys, damaged = await self.client.coverage()
-        archived, remark = await self._archived(since, days)
+        archived, remark = await self._archived(keys, since, days)
         rows = [*(row_of_key(each, since, days, now) for each in keys), *archived]
         return CoverageView(
             at=now,
@@ -127,20 +128,26 @@ class Sources:
         found = {(each.exchange, each.symbol) for each in keys} | {(each.exchange, each.symbol) for each in feeds}
         return Markets(markets=sorted(found)[:MARKETS])
 
-    async def _archived(self, since: int, days: int) -> tuple[list[Row], str]:
-        """The rows of the feeds of trades that run, if an archive runs; and why there are none."""
+    async def _archived(self, keys: Sequence[Coverage], since: int, days: int) -> tuple[list[Row], str]:
+        """The rows of feeds of trades, if an archive runs, and what to say of them: its failure hides no candles."""
         status = await self.client.status(cached=False)
         if not any(each.service == "archive" for each in status.services):
             return [], "no archive runs: trades are not shown"
-        running = [each for each in status.feeds or [] if each.kind == "trade"][:FEEDS]
-        rows = []
-        for each in running:
+        running = {(each.exchange, each.symbol) for each in status.feeds or [] if each.kind == "trade"}
+        # Feeds that were archived once and run no more are found where candles of their market are kept.
+        markets = sorted(running | {(each.exchange, each.symbol) for each in keys})
+        rows: list[Row] = []
+        for exchange, symbol in markets[:FEEDS]:
             try:
-                found = await self.client.archived_days(each.exchange, each.symbol, since, since + days * DAY_MS)
+                found = await self.client.archived_days(exchange, symbol, since, since + days * DAY_MS)
             except NotArchived:
                 found = []
-            rows.append(row_of_feed(each.exchange, each.symbol, found, since, days))
-        return rows, ""
+            except TickwireError as error:
+                return rows, f"the archive does not say what it has: {error}"
+            if found or (exchange, symbol) in running:
+                rows.append(row_of_feed(exchange, symbol, found, since, days))
+        more = len(markets) - FEEDS
+        return rows, f"the archived days of {more} more markets are not shown" if more > 0 else ""
 
 
 def _market(query: Mapping[str, str]) -> tuple[str, str]:
