@@ -132,7 +132,7 @@ class Venue:
 
 
 @asynccontextmanager
-async def venue(broker: str, folder: Path, exchange: str) -> AsyncIterator[Venue]:
+async def venue(broker: str, folder: Path, exchange: str, **archive: Any) -> AsyncIterator[Venue]:
     """An archive, a fetcher and an exchange with a few hundred trades an hour."""
     arguments = ("--now", str(NOW), "--symbol", "BTC/USDT", "--history-rate", "5", "--listed", str(SINCE - DAY))
     async with running_simulator(*arguments) as simulator, connect(NatsSettings(url=broker), name="test") as bus:
@@ -146,7 +146,7 @@ async def venue(broker: str, folder: Path, exchange: str) -> AsyncIterator[Venue
         root = folder / "archive"
         metrics = Metrics()
         async with (
-            archiving(broker, root, metrics=metrics),
+            archiving(broker, root, metrics=metrics, **archive),
             serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
         ):
             yield Venue(bus, simulator, root, Feed("trade", exchange, "BTC/USDT"), metrics)
