@@ -56,7 +56,8 @@ class Venue:
 
     async def truth(self, since: int, until: int) -> list[dict[str, Any]]:
         """Every trade of a range (ms)."""
-        rows: list[dict[str, Any]] = await self.simulator.truth("trades", symbol="BTC/USDT", since=since, until=until)
+        of = {"exchange": self.feed.exchange, "symbol": self.feed.symbol}
+        rows: list[dict[str, Any]] = await self.simulator.truth("trades", **of, since=since, until=until)
         return rows
 
     async def live(self, since: int, until: int) -> list[Trade]:
@@ -132,7 +133,9 @@ class Venue:
 
 
 @asynccontextmanager
-async def venue(broker: str, folder: Path, exchange: str, **archive: Any) -> AsyncIterator[Venue]:
+async def venue(
+    broker: str, folder: Path, exchange: str, symbol: str = "BTC/USDT", **archive: Any
+) -> AsyncIterator[Venue]:
     """An archive, a fetcher and an exchange with a few hundred trades an hour."""
     arguments = ("--now", str(NOW), "--symbol", "BTC/USDT", "--history-rate", "5", "--listed", str(SINCE - DAY))
     async with running_simulator(*arguments) as simulator, connect(NatsSettings(url=broker), name="test") as bus:
@@ -149,7 +152,7 @@ async def venue(broker: str, folder: Path, exchange: str, **archive: Any) -> Asy
             archiving(broker, root, metrics=metrics, **archive),
             serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
         ):
-            yield Venue(bus, simulator, root, Feed("trade", exchange, "BTC/USDT"), metrics)
+            yield Venue(bus, simulator, root, Feed("trade", exchange, symbol), metrics)
 
 
 async def test_history_and_a_tape_with_an_outage_are_every_trade_of_binance(
@@ -240,3 +243,27 @@ async def test_what_history_cannot_give_is_named(broker: str, tmp_path: Path) ->
             await okx.fetch(timeframe="1m")
         assert not list((okx.root / "trade").glob("exchange=kraken*"))
         assert layout.date_of(TODAY).isoformat() not in {each.date for each in okx.certificates()}
+
+
+async def test_history_of_a_venue_that_pages_by_time_is_every_trade(broker: str, tmp_path: Path) -> None:
+    """Deribit: a page has the oldest trades from a time on; they go back a day, which is declared."""
+    async with venue(broker, tmp_path, "deribit", symbol="BTC/USD:BTC") as deribit:
+        since = TODAY - 10 * HOUR
+        job = await deribit.fetch(since=since)
+        assert (job.state, job.complete, job.missing, job.error, job.refused) == ("done", True, [], None, [])
+        truth = await deribit.truth(since, UNTIL)
+        assert len(truth) > 1000
+        assert job.pages >= 2
+        # Its ids count the trades of a currency: those of one market rise, with holes.
+        ids = [str(3 * each["id"] + each["id"] ** 2 % 3) for each in truth]
+        assert [(row["id"], row["timestamp"], row["side"], row["price"]) for row in deribit.rows()] == [
+            (id_, each["timestamp"], each["side"], each["price"]) for id_, each in zip(ids, truth, strict=True)
+        ]
+        again = await deribit.fetch(since=since)
+        assert (again.complete, again.rows_fetched, again.pages) == (True, 0, 0)
+        earlier = await deribit.fetch()
+        assert (earlier.state, earlier.complete) == ("done", False)
+        [missing] = earlier.missing
+        # The exchange's clock goes on meanwhile.
+        assert (missing.since, TODAY - 12 * HOUR <= missing.until < since) == (SINCE, True)
+        assert [each.message for each in earlier.refused] == ["the exchange gives no earlier trades"]

@@ -31,6 +31,7 @@ class Market:
 
     trades: list[Trade]
     size: int
+    reach_ms: int | None = None
 
     async def now(self) -> int:
         return NOW

@@ -32,6 +32,10 @@ class TradeSource(Protocol):
     async def now(self) -> int:
         """The exchange's time, ms."""
 
+    @property
+    def reach_ms(self) -> int | None:
+        """How far back the exchange gives trades, if it says so."""
+
     async def newest(self) -> list[Trade]:
         """The newest trades."""
 
@@ -142,6 +146,12 @@ async def back(source: TradeSource, wanted: Range) -> AsyncGenerator[Proven | En
 async def by_time(source: TradeSource, wanted: Range) -> AsyncGenerator[Proven | Ended, None]:
     """The trades of a range where an answer begins at the requested time."""
     at, held = wanted.since, list[Trade]()
+    if source.reach_ms is not None and (oldest := await source.now() - source.reach_ms) > at:
+        # Without a trade from the requested time on nothing would be known of later ones.
+        at = min(oldest, wanted.until)
+        yield Ended(wanted.since, at, "the exchange gives no earlier trades")
+        if at == wanted.until:
+            return
     while True:
         known = {each.id for each in held}
         page = [each for each in await source.from_time(at) if each.id not in known]

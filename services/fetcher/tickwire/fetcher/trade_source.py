@@ -28,6 +28,11 @@ class MarketHistory:
         latest = partial(_latest, exchange)
         self._history = TradeHistory(exchange, profile_of(exchange.id).trades, latest)
 
+    @property
+    def reach_ms(self) -> int | None:
+        """See `TradeSource`."""
+        return self._history.facts.reach_ms
+
     async def now(self) -> int:
         """The exchange's time, ms; the earlier one of its clock and ours."""
         clock = self._exchange.clock
