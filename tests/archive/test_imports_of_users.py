@@ -36,7 +36,7 @@ COIN = "binancecoinm"
 CONTRACTS = ArchivedFeed("trade", COIN, "BTC/USD:BTC")
 
 
-async def test_days_that_the_archive_would_remove_again_are_refused_with_the_setting_to_raise(
+async def test_days_that_the_archive_would_remove_again_are_refused(
     broker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with venue(broker, tmp_path, "binance", keep_days={"trade": 30}) as binance:

@@ -32,8 +32,9 @@ PROFILE = Profile(
     # "Get Recent Trades": at most 1,000 trades, starting at `since`. The seventh column is `trade_id`; ccxt 4.5.90
     # `parse_trade` reads it, and the `trade_id` of a live trade (WebSocket v2, "Trades": "a sequence number, unique per
     # book"). Nothing says that both are one number, and no trade was recorded both ways: whether ids are shared is
-    # found out. A user compared both (github.com/krakenfx/api-go issue 36, 2025-11): as if of one series, but 17 % of the
-    # ids by REST never came live, further ones of one time. Until that is explained, history could not complete a day. Recorded: the ids of 1,000 trades of REST count up by one. They are declared opaque, because REST takes
+    # found out. A user compared both (github.com/krakenfx/api-go issue 36, 2025-11), as if of one series: 17 % of ids
+    # by REST never came live, further ones of one time. That is unexplained, so history could not complete a day.
+    # Recorded: the ids of 1,000 trades of REST count up by one. They are declared opaque, because REST takes
     # no id to begin with.
     # `since` may be in seconds, as ccxt sends it, or in nanoseconds, as `last` of each answer ("ID to be used as since
     # when polling for new trade data").
