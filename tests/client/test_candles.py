@@ -257,14 +257,14 @@ async def test_a_time_may_be_of_any_of_the_usual_types(
     until = await now(line) // HOUR * HOUR
     by_seconds = getattr(form, "__name__", "") == "fromtimestamp"
     since = form((until - DAY) / 1000, UTC) if by_seconds else form(until - DAY)
-    frame = await client.candles("binance", "BTC/USDT", "1h", since, until)  # type: ignore[arg-type]
+    frame = await client.candles("binance", "BTC/USDT", "1h", since, until)  # type: ignore[call-overload]
     assert (frame.attrs["since"], len(frame)) == (until - DAY, 24)
 
 
 @pytest.mark.parametrize("since", [pandas.NaT, math.nan, math.inf, True, datetime(1960, 1, 1, tzinfo=UTC)])
 async def test_what_is_no_time_is_a_typed_error(client: Client, since: object) -> None:
     with pytest.raises(BadRequest, match="since"):
-        client.candles("binance", "BTC/USDT", "1h", since)  # type: ignore[arg-type]
+        client.candles("binance", "BTC/USDT", "1h", since)  # type: ignore[call-overload]
 
 
 async def test_a_fetcher_that_dies_in_mid_job_is_not_waited_for_for_ever(

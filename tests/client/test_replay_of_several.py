@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from client.written_tape import BEGINS_LATE, FEEDS, trade, write
 from tickwire.bus.connection import Bus
 from tickwire.client import BadRequest, Gap, Replayed, Trade, connect, connect_sync
+from tickwire.model import feeds
 from tickwire.model.times import now_ms
 
 pytestmark = pytest.mark.actors
+
+
+def replayed(market: tuple[str, str], item: feeds.Trade) -> Replayed:
+    """A trade of the bus as the client replays it: it equals that."""
+    return Replayed(*market, cast(Trade, item))
 
 
 async def test_feeds_of_three_venues_are_replayed_on_one_clock_and_each_time_the_same(bus: Bus) -> None:
@@ -25,7 +32,7 @@ async def test_feeds_of_three_venues_are_replayed_on_one_clock_and_each_time_the
         highest = 0
         for each in trades:
             highest = max(highest, each.timestamp)
-            expected.append((highest, index, Replayed(*market, each)))
+            expected.append((highest, index, replayed(market, each)))
     expected.sort(key=lambda each: each[:2])
     async with connect(bus.url) as client:
         for _ in range(2):
@@ -49,14 +56,14 @@ async def test_gaps_are_replayed_in_their_place_and_the_range_ends_each_feed(bus
         found = [each async for each in client.replay(FEEDS[:2], start, start + 90)]
     one, other = FEEDS[:2]
     assert found == [
-        Replayed(*one, trade(1, start)),
-        Replayed(*one, trade(2, start + 10)),
+        replayed(one, trade(1, start)),
+        replayed(one, trade(2, start + 10)),
         Replayed(*one, gap),
         # What happened there before the tape begins is not known; it comes with the first trade.
         Replayed(*other, Gap(since=start, until=start + 15, reason=BEGINS_LATE)),
-        Replayed(*other, trade(1, start + 15)),
-        Replayed(*one, trade(3, start + 20)),
-        Replayed(*other, trade(2, start + 80)),
+        replayed(other, trade(1, start + 15)),
+        replayed(one, trade(3, start + 20)),
+        replayed(other, trade(2, start + 80)),
     ]
 
 
@@ -100,7 +107,7 @@ async def test_a_list_without_feeds_or_with_one_twice_is_refused(bus: Bus) -> No
 async def test_replay_takes_a_feed_or_a_list_of_feeds_by_place_and_by_name(bus: Bus) -> None:
     start = now_ms()
     await write(bus, FEEDS[0], [[trade(1, start), trade(2, start + 10)]])
-    (exchange, symbol), one, several = FEEDS[0], trade(1, start), Replayed(*FEEDS[0], trade(1, start))
+    (exchange, symbol), one, several = FEEDS[0], trade(1, start), replayed(FEEDS[0], trade(1, start))
     async with connect(bus.url) as client:
         until = start + 10
         for single in (
@@ -126,5 +133,5 @@ async def test_the_blocking_client_replays_several_feeds(bus: Bus) -> None:
             return [each for each in client.replay(FEEDS, start) if isinstance(each.item, Trade)]
 
     assert await asyncio.to_thread(read) == [
-        Replayed(*market, trade(1, start + index)) for index, market in enumerate(FEEDS)
+        replayed(market, trade(1, start + index)) for index, market in enumerate(FEEDS)
     ]

@@ -11,8 +11,10 @@
 """
 
 from tickwire.client.archived_frames import IncompleteTrades
-from tickwire.client.connection import Client, connect
+from tickwire.client.connecting import Connecting, connect
+from tickwire.client.connection import Client
 from tickwire.client.history import CandlesFailed, IncompleteCandles
+from tickwire.client.items import Batch, Gap, Trade, frame
 from tickwire.client.live import Subscription
 from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Released, Stream
@@ -34,12 +36,13 @@ from tickwire.errors import (
     UnsupportedKind,
     UnsupportedTimeframe,
 )
-from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade, Trades
+from tickwire.model.feeds import Book, Candle, Ticker, Trades
 from tickwire.model.messages import Job
 from tickwire.model.subjects import Key
 
 __all__ = [
     "BadRequest",
+    "Batch",
     "Book",
     "BookUnknown",
     "BrokerUnavailable",
@@ -47,6 +50,7 @@ __all__ = [
     "CandlesFailed",
     "Client",
     "ConfigError",
+    "Connecting",
     "ExchangeFailed",
     "Forked",
     "Gap",
@@ -74,4 +78,5 @@ __all__ = [
     "UnsupportedTimeframe",
     "connect",
     "connect_sync",
+    "frame",
 ]

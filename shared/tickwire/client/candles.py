@@ -74,6 +74,9 @@ class Candles(Stream[CandleBatch, Candle]):
         self._progress = progress
         self._live = Subscription(streams, Feed("candle", *key), live.candle, start=Start())
 
+    def __repr__(self) -> str:
+        return f"<candles {self.key}: `await` it for a DataFrame, `async for` continues live>"
+
     def __await__(self) -> Generator[Any, None, DataFrame]:
         return self._warned().__await__()
 

@@ -4,73 +4,80 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import AsyncGenerator, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from tickwire import settings as configuration
 from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.bus import connection as buses
 from tickwire.bus.connection import Bus
-from tickwire.client import archived_frames, history, live
+from tickwire.client import archived_frames, history
 from tickwire.client.archived_frames import Form
 from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, range_of, span_of
 from tickwire.client.book_at import book_at
 from tickwire.client.candles import Candles
+from tickwire.client.following import FollowsFeeds
 from tickwire.client.history import Progress
-from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
+from tickwire.client.items import Gap, Trade
 from tickwire.client.operations import Operates
 from tickwire.client.past_trades import FetchesTrades
-from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_together, trade_feeds
+from tickwire.client.replay import (
+    Replayed,
+    due_together,
+    one_by_one,
+    replayed_together,
+    trade_feeds,
+)
 from tickwire.client.stream import Streams
+from tickwire.client.together import CandlesTogether, keys_together
 from tickwire.errors import BadRequest
-from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
+from tickwire.model.feeds import Book, feed
 from tickwire.model.feeds.layout import ArchivedKind as Kind
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
-from tickwire.process import lifecycle, runfile
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-@asynccontextmanager
-async def connect(
-    url: str | None = None, *, config: Path | str | None = None, name: str = "client"
-) -> AsyncIterator[Client]:
-    """Connect to the broker at `url`, else to that of the configuration, else to the one that `tickwire up` runs here.
-
-    The end of the block releases every feed. Raises BrokerUnavailable, Forbidden, ConfigError.
-    """
-    settings = configuration.load(Path(config) if config is not None else None)
-    source = url or settings.nats.url or runfile.finder(settings.data_dir)
-    async with buses.connect(settings.nats, name=f"tickwire-{name}", url=source) as bus:
-        bus.service_wait.expected = settings.optional_services
-        async with connected(bus, name) as client:
-            yield client
-
-
-@asynccontextmanager
-async def connected(bus: Bus, name: str) -> AsyncIterator[Client]:
-    """A client on a connection that is open; the end of the block releases every feed."""
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        streams = Streams(bus, group, name)
-        try:
-            yield Client(bus, streams)
-        finally:
-            streams.close()
-
-
-class Client(FetchesTrades, Operates):
+class Client(FetchesTrades, FollowsFeeds, Operates):
     """The methods of a program's connection. Made by `connect`; after its block every method raises Released."""
 
     def __init__(self, bus: Bus, streams: Streams) -> None:
         self.bus = bus
         self._streams = streams
+        self._closing = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
 
+    def __repr__(self) -> str:
+        state = "closed" if self._streams.ended else "connected to"
+        return f"<tickwire client, {state} {self.bus.url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Release every feed and disconnect a client that was made by `await connect()`; a block does so at its end.
+
+        Raises the error that has ended the connection meanwhile, such as Forbidden.
+        """
+        self._closing.set()
+        if self._running is not None:
+            await self._running
+
+    def run(self, running: asyncio.Task[None]) -> asyncio.Event:
+        """Keep the task that holds the connection; the event that ends it."""
+        self._running = running
+        return self._closing
+
+    @overload
     def candles(
         self,
         exchange: str,
@@ -82,7 +89,21 @@ class Client(FetchesTrades, Operates):
         last: int | None = None,
         fetch: bool = True,
         progress: Progress = None,
-    ) -> Candles:
+    ) -> Candles: ...
+
+    @overload
+    def candles(
+        self,
+        keys: Sequence[tuple[str, str, str]],
+        /,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        fetch: bool = True,
+        progress: Progress = None,
+    ) -> CandlesTogether: ...
+
+    def candles(self, *keys: Any, **options: Any) -> Candles | CandlesTogether:
         """Closed candles that open in `[since, until)`: `await` it for a DataFrame, `async for` continues live.
 
         Missing candles are fetched first, with bars on a terminal and in notebooks (`progress=False`: none; a callable
@@ -95,10 +116,42 @@ class Client(FetchesTrades, Operates):
         (since, until) in ms that are not known; each is an IncompleteCandles warning. It is empty when nothing of the
         range is known, or no candle has closed in it.
 
+        `candles([("binance", "BTC/USDT", "1m"), ("okx", "BTC/USDT", "1m")], since=...)`: those of several keys; `await`
+        it for a dict of DataFrames, as `candles_of` returns, or `async for` over the candles of all as they come.
+
         Raises UnknownExchange, UnknownSymbol, UnsupportedTimeframe, ExchangeFailed, NoSuchService, BadRequest;
         without `since`, NotCached when nothing is cached.
         """
         self._streams.check()
+        several = bool(keys) and not isinstance(keys[0], str)
+        return self._candles_of_several(*keys, **options) if several else self._candles_of_one(*keys, **options)
+
+    def _candles_of_several(
+        self,
+        keys: Sequence[tuple[str, str, str]],
+        since: Time | None = None,
+        until: Time | None = None,
+        *,
+        fetch: bool = True,
+        progress: Progress = None,
+    ) -> CandlesTogether:
+        found = keys_together(keys)
+        of = {key: self._candles_of_one(*key, since, until, fetch=fetch, progress=False) for key in found}
+        ask = partial(self.frames_of, found, since, until, fetch=fetch, progress=progress)
+        return CandlesTogether(self._streams, of, ask)
+
+    def _candles_of_one(
+        self,
+        exchange: str,
+        symbol: str,
+        timeframe: str,
+        since: Time | None = None,
+        until: Time | None = None,
+        *,
+        last: int | None = None,
+        fetch: bool = True,
+        progress: Progress = None,
+    ) -> Candles:
         key = key_of(exchange, symbol, timeframe)
         start, end = span_of(since, until)
         if last is not None:
@@ -137,76 +190,6 @@ class Client(FetchesTrades, Operates):
         else:
             found = await history.known_of(self.bus, keys, start, end, now_ms())
         return await history.frames(self.bus, found)
-
-    @overload
-    def trades(
-        self,
-        exchange: str,
-        symbol: str,
-        *,
-        since: Time | None = None,
-        after: int | None = None,
-        gaps: Literal[False] = False,
-    ) -> TradeSubscription[Trade]: ...
-
-    @overload
-    def trades(
-        self,
-        exchange: str,
-        symbol: str,
-        *,
-        since: Time | None = None,
-        after: int | None = None,
-        gaps: Literal[True],
-    ) -> TradeSubscription[Trade | Gap]: ...
-
-    def trades(
-        self,
-        exchange: str,
-        symbol: str,
-        *,
-        since: Time | None = None,
-        after: int | None = None,
-        gaps: bool = False,
-    ) -> TradeSubscription[Trade] | TradeSubscription[Trade | Gap]:
-        """Trades, each once, in the exchange's order, from now on; the feed runs as long as it is iterated.
-
-        "Now" is the first live trade: trades fetched for an earlier time, when the feed did not run or was interrupted,
-        are skipped; later ones never are. With `since` it begins with the trades on the tape from that time on, with
-        `after` with those after a tape sequence (`.sequence` of an earlier iterator), and continues live without loss.
-        A gap is a warning in the log and an item of `.gaps`; with `gaps=True` it is also yielded, in its place.
-        """
-        self._streams.check()
-        if since is not None and after is not None:
-            raise BadRequest("both since and after are given", "choose one")
-        wanted = feed("trade", exchange, symbol)
-        now = now_ms()
-        start = moment_of(since, now, "since")
-        if start is not None and start > now + live.CLOCKS_MS:
-            raise BadRequest(f"since {since} is in the future", "choose an earlier since")
-        items = TradeItems(wanted, start, yielded=gaps, live=start is None and after is None)
-        begin = Start(back=0, after=after, since=start)
-        return TradeSubscription(self._streams, wanted, items, items, begin)
-
-    def books(
-        self, exchange: str, symbol: str, *, depth: int | None = None, cadence_ms: int | None = None
-    ) -> Subscription[Book]:
-        """The order book: its present state, then each new one. A slow consumer gets the newest; `.missed` counts.
-
-        While `state` is "resyncing" there is no valid book; that is also yielded when a live book was silent for 30 s.
-        `depth` is the number of levels a side, `cadence_ms` the least interval. Where subscribers differ, a feed has
-        the largest depth and the shortest cadence.
-        """
-        self._streams.check()
-        wanted = feed("book", exchange, symbol)
-        return BookSubscription(self._streams, wanted, depth=depth, cadence_ms=cadence_ms)
-
-    def tickers(self, exchange: str, symbol: str) -> Subscription[Ticker]:
-        """The ticker: its present state, then each new one. A slow consumer gets the newest; `.missed` counts."""
-        self._streams.check()
-        return Subscription(
-            self._streams, feed("ticker", exchange, symbol), live.ticker, start=Start(), newest_only=True
-        )
 
     async def book_at(self, exchange: str, symbol: str, time: Time, *, depth: int | None = None) -> Book:
         """The order book after all changes up to a time, from the archive and the tape: `depth` levels a side, or all.

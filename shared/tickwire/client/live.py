@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tickwire.client import interest
 from tickwire.client.archived import Past, message_pages
 from tickwire.client.decoded import trades_of
+from tickwire.client.items import named_gap, named_trades
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.errors import BadRequest
@@ -135,10 +136,14 @@ class TradeItems:
     """Trades and gaps of a feed's messages, from `since` (ms) on. `gaps` collects gaps; `yielded` yields them too.
 
     With `live` it begins with the first live message: trades fetched for the time before, and gaps in it, are skipped.
+    Those that are `named` have their market (`tickwire.client.items`).
     """
 
-    def __init__(self, feed: Feed, since: int | None, *, yielded: bool, live: bool = False) -> None:
-        self.gaps: list[Gap] = []
+    def __init__(
+        self, feed: Feed, since: int | None, *, yielded: bool, live: bool = False, named: bool = False
+    ) -> None:
+        self.gaps: list[Any] = []
+        self._named = named
         self._feed = feed
         self._since = since
         self._yielded = yielded
@@ -182,7 +187,7 @@ class TradeItems:
                 return []
             self._awaited = False
             self._last = trades[-1]
-            return list(trades)
+            return self._out(trades)
         found: list[Trade | Gap] = []
         if skipped:
             last, first = self._last, trades[0] if trades else None
@@ -206,7 +211,10 @@ class TradeItems:
             self._last = trades[-1]
             if not self._reached:
                 trades = self._from(trades)
-        return [*found, *trades] if found else list(trades)
+        return [*found, *self._out(trades)] if found else self._out(trades)
+
+    def _out(self, trades: list[Trade]) -> list[Trade | Gap]:
+        return [*named_trades(self._feed, trades)] if self._named else list(trades)
 
     def known_until(self, time: int) -> None:
         """What happened before a time (ms) is known."""
@@ -243,6 +251,8 @@ class TradeItems:
         return kept
 
     def _gap(self, gap: Gap) -> list[Gap]:
+        if self._named:
+            gap = named_gap(self._feed, gap)
         self.gaps.append(gap)
         log.warning(f"{self._feed}: trades are missing: {gap.reason}", since=gap.since, until=gap.until)
         return [gap] if self._yielded else []

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from tickwire.bus.connection import Bus
 from tickwire.client import archived
 from tickwire.client.archived import Past
+from tickwire.client.items import NamedItem, named_item
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.client.merging import AT_ONCE, Block, Merged, merged, paced
 from tickwire.errors import BadRequest, NoSuchService, NotArchived
@@ -27,7 +28,7 @@ class Replayed(NamedTuple):
 
     exchange: str
     symbol: str
-    item: Item
+    item: NamedItem
 
 
 class Timer:
@@ -90,24 +91,24 @@ async def one_by_one(batches: AsyncGenerator[list[T], None]) -> AsyncGenerator[T
 
 async def due_together(
     bus: Bus, of: Feed, since: int, until: int | None, speed: float
-) -> AsyncGenerator[list[Item], None]:
+) -> AsyncGenerator[list[NamedItem], None]:
     """The trades and gaps of a feed on the tape in `[since, until)` (ms), in lists of items that are due together.
 
     They come in order, `speed` times as fast as they happened.
     """
     async with aclosing(merged_items(bus, [of], since, until, speed)) as batches:
         async for batch in batches:
-            yield batch.items
+            yield [named_item(of, item) for item in batch.items]
 
 
 async def replayed_together(
     bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
 ) -> AsyncGenerator[list[Replayed], None]:
     """The trades and gaps of several feeds on one clock, in lists of items that are due together."""
-    names = [(each.exchange, each.symbol) for each in feeds]
     async with aclosing(merged_items(bus, feeds, since, until, speed)) as batches:
         async for batch in batches:
-            yield [Replayed(*names[index], item) for index, item in zip(batch.sources, batch.items, strict=True)]
+            items = [named_item(feeds[index], item) for index, item in zip(batch.sources, batch.items, strict=True)]
+            yield [Replayed(item.exchange, item.symbol, item) for item in items]
 
 
 def merged_items(

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from tickwire.bus.connection import Bus
+from tickwire.client.items import Batch
 from tickwire.client.mailbox import Mailbox
 from tickwire.errors import TickwireError
 from tickwire.process import lifecycle
@@ -66,13 +67,14 @@ class Streams:
         self.name = name
         self._group = group
         self._closing: set[asyncio.Event] = set()
-        self._ended = False
+        self.ended = False
+        """Whether the client's block has ended."""
         self._process = Process()
 
     def check(self) -> None:
         """Raises Released once the client's block has ended, and Forked in a process that was forked since."""
         self._process.check()
-        if self._ended:
+        if self.ended:
             raise Released("the client's block has ended", "connect again")
 
     def work(self, closing: asyncio.Event, run: Callable[[], Coroutine[object, object, None]]) -> asyncio.Task[None]:
@@ -87,7 +89,7 @@ class Streams:
 
     def close(self) -> None:
         """End all streams; the group waits until they have withdrawn their interests."""
-        self._ended = True
+        self.ended = True
         for closing in list(self._closing):
             closing.set()
 
@@ -113,6 +115,13 @@ class Stream(ABC, Generic[M, T]):
         self._entered = False
         self.sequence = 0
         """Of the last message of the tape that was yielded whole: a stream opened with `after=` it misses nothing."""
+
+    def __repr__(self) -> str:
+        if self._closing.is_set():
+            state = "released"
+        else:
+            state = "followed" if self._task is not None else "not started: iterate it (`async for`) or enter it"
+        return f"<{self._name}: {state}>"
 
     @abstractmethod
     async def _follow(self) -> None:
@@ -164,9 +173,9 @@ class Stream(ABC, Generic[M, T]):
         self.open()
         return Steps(self, self._left)
 
-    async def take(self) -> list[T]:
-        """All items since the last call, at least one; empty when the feed was released."""
-        return [item for items, _ in await self.by_message() for item in items]
+    async def take(self) -> Batch[T]:
+        """All items since the last call, at least one; empty when the feed was released. `.frame()` is a DataFrame."""
+        return Batch(item for items, _ in await self.by_message() for item in items)
 
     async def by_message(self) -> list[tuple[Sequence[T], int]]:
         """As `take`, with the tape sequence after each message's items."""

@@ -9,18 +9,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tickwire.client import archived_frames, history
 from tickwire.client.archived_frames import Archived, Form
 from tickwire.client.arguments import Names, Time, keys_of
-from tickwire.client.connection import Client, connect
+from tickwire.client.connecting import connect
+from tickwire.client.connection import Client
 from tickwire.client.history import Progress
+from tickwire.client.items import Batch, Gap, Trade
 from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Process, Released, Stream
-from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
+from tickwire.client.sync_following import SyncFollowsFeeds
+from tickwire.client.together import CandlesTogether
+from tickwire.model.feeds import Book, Candle
 from tickwire.model.feeds.layout import ArchivedKind as Kind
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
@@ -83,7 +87,7 @@ def _stopped(*_: object) -> NoReturn:
     raise RuntimeError("the portal is of another process")
 
 
-class SyncClient:
+class SyncClient(SyncFollowsFeeds):
     """`Client`, blocking: its DataFrames are returned, its feeds are plain iterators. Ctrl-C ends any of them."""
 
     def __init__(self, portal: Portal, client: Client, connection: ExitStack) -> None:
@@ -91,6 +95,9 @@ class SyncClient:
         self._client = client
         # Also at the end of the program, while its threads still run.
         self._closing = weakref.finalize(self, portal.close, connection)
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("tickwire client", "tickwire client without async")
 
     def __enter__(self) -> SyncClient:
         return self
@@ -104,6 +111,7 @@ class SyncClient:
         """Release every feed and disconnect; later calls raise Released."""
         self._closing()
 
+    @overload
     def candles(
         self,
         exchange: str,
@@ -115,17 +123,30 @@ class SyncClient:
         last: int | None = None,
         fetch: bool = True,
         progress: Progress = None,
-    ) -> DataFrame:
+    ) -> DataFrame: ...
+
+    @overload
+    def candles(
+        self,
+        keys: Sequence[tuple[str, str, str]],
+        /,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        fetch: bool = True,
+        progress: Progress = None,
+    ) -> dict[Key, DataFrame]: ...
+
+    def candles(self, *keys: Any, **options: Any) -> Any:
         """See `Client.candles`."""
 
-        async def ask() -> DataFrame:
-            wanted = self._client.candles(
-                exchange, symbol, timeframe, since, until, last=last, fetch=fetch, progress=progress
-            )
-            return await wanted.frame()
+        async def ask() -> Any:
+            wanted = self._client.candles(*keys, **options)
+            return await (wanted.frames() if isinstance(wanted, CandlesTogether) else wanted.frame())
 
+        found = self._portal.run(ask)
         # In the caller's thread: the warning names the caller's line.
-        return history.warned(self._portal.run(ask))
+        return history.all_or_failed(found) if isinstance(found, history.Frames) else history.warned(found)
 
     def candles_of(
         self,
@@ -147,61 +168,19 @@ class SyncClient:
 
         return history.all_or_failed(self._portal.run(ask))
 
+    @overload
     def live_candles(
         self, exchange: str, symbol: str, timeframe: str, since: Time | None = None, until: Time | None = None
-    ) -> SyncSubscription[Candle]:
+    ) -> SyncSubscription[Candle]: ...
+
+    @overload
+    def live_candles(
+        self, keys: Sequence[tuple[str, str, str]], /, *, since: Time | None = None, until: Time | None = None
+    ) -> SyncSubscription[Candle]: ...
+
+    def live_candles(self, *keys: Any, **options: Any) -> SyncSubscription[Candle]:
         """As iterating `Client.candles`: history from `since` on, then live candles, to `until`."""
-        return self._subscription(
-            lambda: self._client.candles(exchange, symbol, timeframe, since, until, progress=False)
-        )
-
-    @overload
-    def trades(
-        self,
-        exchange: str,
-        symbol: str,
-        *,
-        since: Time | None = None,
-        after: int | None = None,
-        gaps: Literal[False] = False,
-    ) -> SyncSubscription[Trade]: ...
-
-    @overload
-    def trades(
-        self,
-        exchange: str,
-        symbol: str,
-        *,
-        since: Time | None = None,
-        after: int | None = None,
-        gaps: Literal[True],
-    ) -> SyncSubscription[Trade | Gap]: ...
-
-    def trades(
-        self,
-        exchange: str,
-        symbol: str,
-        *,
-        since: Time | None = None,
-        after: int | None = None,
-        gaps: bool = False,
-    ) -> SyncSubscription[Any]:
-        """See `Client.trades`."""
-        if gaps:
-            return self._subscription(
-                lambda: self._client.trades(exchange, symbol, since=since, after=after, gaps=True)
-            )
-        return self._subscription(lambda: self._client.trades(exchange, symbol, since=since, after=after))
-
-    def books(
-        self, exchange: str, symbol: str, *, depth: int | None = None, cadence_ms: int | None = None
-    ) -> SyncSubscription[Book]:
-        """See `Client.books`."""
-        return self._subscription(lambda: self._client.books(exchange, symbol, depth=depth, cadence_ms=cadence_ms))
-
-    def tickers(self, exchange: str, symbol: str) -> SyncSubscription[Ticker]:
-        """See `Client.tickers`."""
-        return self._subscription(lambda: self._client.tickers(exchange, symbol))
+        return self._subscription(lambda: self._client.candles(*keys, **options, progress=False))
 
     def fetch_trades(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, progress: Progress = None
@@ -282,6 +261,9 @@ class SyncSubscription(Generic[T]):
         self._entered = False
         self._closed = False
 
+    def __repr__(self) -> str:
+        return repr(self.source).replace("`async for`", "`for`")
+
     def __enter__(self) -> SyncSubscription[T]:
         self._check()
         self._entered = True
@@ -331,6 +313,15 @@ class SyncSubscription(Generic[T]):
         async for items in self.source:
             return [(deque(items), 0)]
         return []
+
+    def take(self) -> Batch[T]:
+        """All items since the last call, at least one; empty when the feed was released. `.frame()` is a DataFrame."""
+        found: Batch[T] = Batch()
+        if not self._closed and self._filled():
+            while self._waiting:
+                items, self.sequence = self._waiting.popleft()
+                found += items
+        return found
 
     def close(self) -> None:
         """Release the feed."""

@@ -43,6 +43,11 @@ def iso_ms(moment: int) -> str:
     return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def utc(moment: int) -> datetime:
+    """A time (ms) as a datetime in UTC."""
+    return datetime.fromtimestamp(moment / 1000, UTC)
+
+
 def now_ms() -> int:
     """The wall clock of this machine, ms since the epoch."""
     return time.time_ns() // 1_000_000

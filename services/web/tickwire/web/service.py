@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tickwire.bus.service import serve
-from tickwire.client.connection import connected
+from tickwire.client.connecting import connected
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType, field
@@ -10,7 +11,7 @@ from tickwire.model.feeds.names import Feed, Kind
 from tickwire.model.messages import VolumeUnit
 from tickwire.model.numbers import Signed, Total
 from tickwire.model.subjects import Exchange, Name, Symbol, Timeframe
-from tickwire.model.times import Bound, Count, Sequence, Time
+from tickwire.model.times import Bound, Count, Sequence, Time, utc
 
 Level = tuple[Signed, Total]
 """Price and amount of a level of an order book."""
@@ -26,6 +27,11 @@ class Trade(Struct, frozen=True, kw_only=True, gc=False):
     side: Literal["buy", "sell"] | None
     price: Signed
     amount: Total
+
+    @property
+    def time(self) -> datetime:
+        """The exchange's time (UTC)."""
+        return utc(self.timestamp)
 
 
 class Gap(Struct, frozen=True, kw_only=True):
@@ -91,6 +97,11 @@ class Book(Struct, frozen=True, kw_only=True):
     depth: Count = 0
     conflated: Count = 0
 
+    @property
+    def time(self) -> datetime | None:
+        """The exchange's time (UTC), where it gives one."""
+        return None if self.timestamp is None else utc(self.timestamp)
+
 
 class BookDelta(Struct, frozen=True, kw_only=True):
     """One change of a book: levels with their new amounts, 0 for removed levels.
@@ -148,6 +159,11 @@ class Ticker(Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     repeated: bool = False
 
+    @property
+    def time(self) -> datetime | None:
+        """The exchange's time (UTC), where it gives one."""
+        return None if self.timestamp is None else utc(self.timestamp)
+
 
 class Candle(Struct, frozen=True, kw_only=True):
     """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
@@ -180,6 +196,11 @@ class Candle(Struct, frozen=True, kw_only=True):
     owed: Time | None = None
     outdated: Time | None = None
     volume_unit: VolumeUnit | None = None
+
+    @property
+    def time(self) -> datetime:
+        """When it opens (UTC)."""
+        return utc(self.timestamp)
 
 
 Event = Literal[
