@@ -19,8 +19,9 @@ from tickwire.cli.main import app
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
-WITHOUT_FACTS = {"up", "demo", "service", "simulator"}
-"""They run until they are stopped, and say what they do on standard error; the simulator prints its URL as JSON."""
+WITHOUT_FACTS = {"up", "demo", "service", "simulator", "candles chart"}
+"""A chart is a picture of what `candles get` prints. The others run until they are stopped, and say what they do on
+standard error; the simulator prints its URL as JSON."""
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -56,6 +56,7 @@ class Format(StrEnum):
     """Formats of candles."""
 
     table = "table"
+    chart = "chart"
     csv = "csv"
     jsonl = "jsonl"
     parquet = "parquet"

@@ -269,7 +269,11 @@ def _frame(found: Sequence[CandleColumns]) -> DataFrame:
 def _shown(keys: list[Key], progress: Progress) -> Iterator[fetch_jobs.ShowJob]:
     if callable(progress):
         yield progress
-    elif progress or (progress is None and (sys.stderr.isatty() or _in_notebook())):
+    elif progress is not False and _in_notebook():
+        from tickwire.client.notebook_progress import NotebookProgress
+
+        yield NotebookProgress(keys)
+    elif progress or (progress is None and sys.stderr.isatty()):
         from tickwire.client.progress import shown
 
         with shown(keys) as show:

@@ -42,9 +42,9 @@ class Pace:
 
 @contextmanager
 def shown(keys: list[Key]) -> Iterator[ShowJob]:
-    """Show the progress of these keys' jobs while the block lasts."""
+    """Show the progress of these keys' jobs while the block lasts; in notebooks, see `notebook_progress`."""
     console = Console(stderr=True)
-    if sys.stderr.isatty() or console.is_jupyter:
+    if sys.stderr.isatty():
         with _bars(keys, console) as show:
             yield show
     else:
@@ -110,7 +110,7 @@ class _Bars:
             total=total,
             rows=f"{job.rows_from_cache + job.rows_fetched:,} rows",
             pace=f"{pace:,.0f} rows/s" if pace else "",
-            state=_state_text(job),
+            state=state_text(job),
             job=job,
         )
         if job.ended:
@@ -145,7 +145,7 @@ class _Lines:
             return
         of = f" of {job.rows_expected:,}" if job.rows_expected > done and not job.ended else ""
         speed = f", {pace:,.0f} rows/s" if pace else ""
-        print(f"{job.key}: {done:,}{of} rows{speed}, {_state_text(job)}", file=sys.stderr, flush=True)
+        print(f"{job.key}: {done:,}{of} rows{speed}, {state_text(job)}", file=sys.stderr, flush=True)
 
 
 def trouble(job: Job, now: float) -> str:
@@ -155,7 +155,8 @@ def trouble(job: Job, now: float) -> str:
     return f"{job.last_error}; {when}"
 
 
-def _state_text(job: Job) -> str:
+def state_text(job: Job) -> str:
+    """The state of a job in a word or two."""
     if not job.ended:
         return "waiting" if job.state == "queued" else f"{job.retries} retries" if job.retries else "fetching"
     return "failed" if job.state == "failed" else "complete" if job.complete else "incomplete"

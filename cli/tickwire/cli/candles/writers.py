@@ -1,7 +1,8 @@
-"""Writes candles as a table, CSV, JSON lines or Parquet, to standard output or a file."""
+"""Writes candles as a table, a chart, CSV, JSON lines or Parquet, to standard output or a file."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
@@ -24,6 +25,8 @@ Rows = AsyncGenerator[tuple[Key, CandleColumns], None]
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 KEY_COLUMNS = ("exchange", "symbol", "timeframe")
+CHART_ROWS = 30
+"""Lines of a chart, where the terminal has as many."""
 TABLE_ENDS = 20
 """Rows that a long table shows of its beginning and of its end."""
 
@@ -38,6 +41,8 @@ async def write(rows: Rows, form: Format, output: Path | None, *, with_keys: boo
             console = consoles.out()
             console.file = file
             await print_table(rows, console, with_keys=with_keys)
+        elif form is Format.chart:
+            await _draw(rows, file)
         else:
             await _write_lines(rows, file, form, with_keys=with_keys)
 
@@ -58,6 +63,19 @@ async def _write_lines(rows: Rows, file: TextIO, form: Format, *, with_keys: boo
             lines = [encoder.encode(named | dict(zip(COLUMNS, row, strict=True))).decode() for row in rows_of(chunk)]
         if lines:
             print("\n".join(lines), file=file)
+
+
+async def _draw(rows: Rows, file: TextIO) -> None:
+    """Draw a chart of the newest candles of each key that fit into the width."""
+    from tickwire.cli.output import chart
+
+    columns, lines = shutil.get_terminal_size()
+    kept: dict[Key, deque[Row]] = {}
+    async for key, chunk in rows:
+        kept.setdefault(key, deque(maxlen=columns)).extend(rows_of(chunk))
+    for key, found in kept.items():
+        height = min(CHART_ROWS, max(8, lines - 2))
+        print(chart.candles(str(key), list(found), columns, height, timeframe=key.timeframe), file=file)
 
 
 async def print_table(rows: Rows, console: Console, *, with_keys: bool) -> None:

@@ -1,4 +1,4 @@
-"""The group `tickwire candles`: fetch, follow, get, list, verify, audit, adopt, repair."""
+"""The group `tickwire candles`: fetch, follow, get, chart, list, verify, audit, adopt, repair."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def get(
 ) -> int:
     """Read candles from the cache.
 
-    Writes a table, CSV, JSON lines, or a Parquet file. Columns are timestamp (ms, UTC, when the candle opens), open,
-    high, low, close, volume; preceded by exchange, symbol and timeframe where several keys are read. A long table
+    Writes a table, a chart, CSV, JSON lines, or a Parquet file. Columns are timestamp (ms, UTC, when the candle opens),
+    open, high, low, close, volume; preceded by exchange, symbol and timeframe where several keys are read. A long table
     shows only its beginning and end.
 
     Missing candles of the range, or without a range of everything cached, are reported on standard error with exit
@@ -102,6 +102,32 @@ def get(
         KeyNames(exchanges, symbols, timeframes), since, until, limit=limit, last=last, fetch=fetch
     )
     return invoke(module.get, config, options, Format.jsonl if json else form, output)
+
+
+@app.command()
+def chart(
+    exchanges: Exchanges,
+    symbols: Symbols,
+    timeframes: Timeframes,
+    since: Annotated[str | None, typer.Option("--since", metavar="T", help=TIME)] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help="As --since; exclusive.")] = None,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", help="Only the newest N of each key.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Fetch missing candles first.")] = False,
+    config: Config = None,
+) -> int:
+    """Draw cached candles in the terminal.
+
+    One chart for each key, of the newest candles that fit into its width; intervals without a candle are empty.
+    Missing candles of the range are reported as `candles get` does, with exit code 3.
+
+    Example: tickwire candles chart binance BTC/USDT 1h --since 7d --fetch
+    """
+    from tickwire.cli.arguments import KeyNames
+    from tickwire.cli.candles import get as module
+
+    names = KeyNames(exchanges, symbols, timeframes)
+    options = module.GetOptions(names, since, until, last=last, fetch=fetch)
+    return invoke(module.get, config, options, Format.chart, None)
 
 
 @app.command("list")

@@ -117,4 +117,4 @@ async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
     rows: list[Row] = []
     async for chunk in columns.chunks(bus, CHARTED, charted.last - width * 3_600_000, None, None):
         rows += columns.rows_of(chunk)
-    return chart.candles(f"{CHARTED} (simulated)", rows, width)
+    return chart.candles(f"{CHARTED} (simulated)", rows, width, timeframe=CHARTED.timeframe)

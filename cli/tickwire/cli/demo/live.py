@@ -52,7 +52,7 @@ async def live(bus: Bus, gateway: str) -> tuple[bool, list[Trades]]:
         name = interest.subscriber("demo")
         for feed in (trade, book, minute, second):
             await stack.enter_async_context(interest.interested(bus, interest.start_request(feed, name)))
-        scene.minute = feed_screens.CandleScreen(await history(bus, minute))
+        scene.minute = feed_screens.CandleScreen(await history(bus, minute), minute.timeframe)
         await stack.enter_async_context(read_status(bus, trade, scene.take_status))
         reader = await stack.enter_async_context(read_tape(bus, trade.public, scene.take_trades, back=0))
         await stack.enter_async_context(read_tape(bus, book.public, scene.take_book))

@@ -104,14 +104,21 @@ def ticker(message: Ticker | None, digits: Digits) -> RenderableType:
 class CandleScreen:
     """The newest candles of a feed, including the open one: cached history, then live updates."""
 
-    def __init__(self, history: Sequence[Row] = ()) -> None:
+    def __init__(self, history: Sequence[Row] = (), timeframe: str | None = None) -> None:
         self._rows: dict[int, Row] = {row[0]: row for row in history}
+        self._timeframe = timeframe
         self.last: Candle | None = None
 
     def is_repeat(self, message: Candle) -> bool:
         """Return whether a new owner of the feed repeats a closed candle that was shown before."""
         last = self.last
         return message.closed and message.repeated and last is not None and last.timestamp >= message.timestamp
+
+    def add_history(self, rows: Sequence[Row]) -> None:
+        """Add closed candles that were fetched meanwhile; they replace what was seen of them."""
+        for row in rows:
+            if self.last is None or row[0] < self.last.timestamp:
+                self._rows[row[0]] = row
 
     def take(self, message: Candle) -> None:
         """Take a candle; an incomplete closed one does not replace an earlier row."""
@@ -143,7 +150,9 @@ class CandleScreen:
         rows = self.rows
         if not rows:
             return Text("waiting for the first candle", "yellow")
-        drawn = Text.from_ansi(chart.candles(title, rows, max(30, width), max(8, height - 2)))
+        drawn = Text.from_ansi(
+            chart.candles(title, rows, max(30, width), max(8, height - 2), timeframe=self._timeframe)
+        )
         drawn.no_wrap = True
         return Group(drawn, feed_lines.candle(self.last, digits) if self.last else Text(""))
 

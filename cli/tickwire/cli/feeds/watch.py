@@ -20,6 +20,7 @@ from tickwire.cli.feeds import feed_screens
 from tickwire.cli.feeds.watch_view import RECENT, WatchView
 from tickwire.cli.output import consoles, render
 from tickwire.client import columns, interest
+from tickwire.client.history import fetched
 from tickwire.errors import BadRequest, NotCached, TickwireError
 from tickwire.model import timeframes
 from tickwire.model.feeds import Feed
@@ -94,7 +95,7 @@ async def _watch(bus: Bus, view: WatchView, options: WatchOptions) -> None:
         # The book or ticker that a stopped feed left on the tape is not the present state.
         view.trusted = feed.kind in ("trade", "candle") or report.state in ("live", "resyncing")
         if feed.timeframe is not None:
-            view.candles = feed_screens.CandleScreen(await history(bus, feed))
+            view.candles = feed_screens.CandleScreen(await history(bus, feed), feed.timeframe)
         back = 1
         if feed.kind == "trade":
             back = 0 if view.json else RECENT
@@ -104,11 +105,13 @@ async def _watch(bus: Bus, view: WatchView, options: WatchOptions) -> None:
         await stack.enter_async_context(read_tape(bus, feed.public, view.take, back=back))
         view.show_recent()
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-            painter = group.create_task(_paint(view)) if view.painted else None
+            beside = [group.create_task(_paint(view))] if view.painted else []
+            if view.painted and feed.timeframe is not None:
+                beside.append(group.create_task(_fetch_history(bus, view)))
             # Waited for in a set: a timeout must not cancel the future.
             await asyncio.wait({view.ended}, timeout=options.seconds)
-            if painter is not None:
-                painter.cancel()
+            for each in beside:
+                each.cancel()
         if view.ended.done():
             view.ended.result()
 
@@ -120,10 +123,31 @@ def read_status(
     return read_tape(bus, f"md.{feed.status.removeprefix('tape.')}", take)
 
 
+async def _fetch_history(bus: Bus, view: WatchView) -> None:
+    """Fetch the candles before the live ones, and show them; where that fails the frame says why."""
+    feed = view.feed
+    assert feed.timeframe is not None
+    key = Key(feed.exchange, feed.symbol, feed.timeframe)
+    try:
+        found = (await fetched(bus, [key], begin_of(feed), None, progress=False))[key]
+        if isinstance(found, TickwireError):
+            raise found
+    except TickwireError as error:
+        view.remark = f"earlier candles are not fetched: {error}"
+    view.candles.add_history(await history(bus, feed))
+    view.changed.set()
+
+
+def begin_of(feed: Feed, count: int = HISTORY) -> int:
+    """Return the time (ms) from which a feed's candles are shown."""
+    assert feed.timeframe is not None
+    return now_ms() - count * timeframes.duration_ms(feed.timeframe)
+
+
 async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:
     """Return the newest cached candles of a feed. Print a remark where the cache does not give them."""
     assert feed.timeframe is not None
-    since = now_ms() - count * timeframes.duration_ms(feed.timeframe)
+    since = begin_of(feed, count)
     rows: list[Row] = []
     try:
         async for chunk in columns.chunks(bus, Key(feed.exchange, feed.symbol, feed.timeframe), since, None, None):
@@ -137,10 +161,17 @@ async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:
 
 
 async def _paint(view: WatchView) -> None:
-    """Paint a frame after each change, until cancelled."""
-    with Live(console=consoles.out(), auto_refresh=False, screen=False) as live:
-        while True:
-            live.update(view.render(), refresh=True)
-            await asyncio.sleep(FRAME_S)
-            if await lifecycle.pause(view.changed, STILL_S):
-                view.changed.clear()
+    """Paint a frame after each change, until cancelled; the last one stays on the terminal.
+
+    On the terminal's other screen: a terminal that is made narrower would leave pieces of earlier frames.
+    """
+    console = consoles.out()
+    try:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            while True:
+                live.update(view.render(), refresh=True)
+                await asyncio.sleep(FRAME_S)
+                if await lifecycle.pause(view.changed, STILL_S):
+                    view.changed.clear()
+    finally:
+        console.print(view.render(ended=True))

@@ -53,6 +53,8 @@ class WatchView:
     """Monotonic, s."""
     book: Book | None = None
     ticker: Ticker | None = None
+    remark: str = ""
+    """What else is to be said below the frame."""
     candles: feed_screens.CandleScreen = field(default_factory=feed_screens.CandleScreen)
 
     def __post_init__(self) -> None:
@@ -153,14 +155,15 @@ class WatchView:
             return self.book
         return msgspec.structs.replace(self.book, state="resyncing", bids=[], asks=[])
 
-    def render(self) -> RenderableType:
-        """Return the frame as of now."""
+    def render(self, *, ended: bool = False) -> RenderableType:
+        """Return the frame as of now; the last one when it has `ended`."""
         width, height = self._console.size
         title = str(self.feed)
         remarks: list[Text | str] = [
             Text(feed_screens.silence(self.received, now_ms()), "yellow"),
             feed_lines.status(self.status) if self.status is not None else "",
-            Text("Ctrl-C ends", "dim"),
+            Text(self.remark, "yellow"),
+            Text("" if ended else "Ctrl-C ends", "dim"),
         ]
         if self.feed.kind == "candle":
             return feed_screens.stacked(self.candles.render(title, self.digits, width, height - 3), remarks)
