@@ -96,7 +96,7 @@ async def test_what_is_started_runs_until_it_is_stopped(running: Command) -> Non
     table = await running.run("ps")
     assert table.out.splitlines()[0].split()[:4] == ["feed", "state", "owner", "subscribers"]
     assert re.search(r"^trade binance BTC/USDT +live +streamer-\w+ +2 ", table.out, re.M)
-    assert re.search(r"^trade binance BTC/USDT .* cli, me$", table.out, re.M)
+    assert re.search(r"^trade binance BTC/USDT .* cli, me *$", table.out, re.M)
     other = await running.run("ps", "okx", "--json")
     assert (other.code, json.loads(other.out)["feeds"]) == (1, [])
     assert other.err == "tickwire: no feed of okx runs; there are feeds of binance\n"

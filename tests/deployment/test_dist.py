@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -130,6 +132,34 @@ async def test_up_runs_where_there_is_no_checkout(python: Path, tmp_path: Path) 
             rows = run(command, "candles", "get", "binance", "BTC/USDT", "1h", "--last", "5", "--json", cwd=tmp_path)
             assert len(rows.splitlines()) == 5
     assert (tmp_path / "tickwire-data" / "cache" / "binance_BTC-USDT_1h.csv").exists()
+
+
+async def test_plug_ins_are_found_once_they_are_installed(python: Path, tmp_path: Path) -> None:
+    """The examples: facts about a venue, and a sink to which a service writes every trade."""
+    command, port = python.with_name("tickwire"), str(free_port())
+    before = run(command, "venues", "p2b", "--json", cwd=tmp_path)
+    for each in ("venue", "sink"):
+        run(UV, "pip", "install", "--python", python, ROOT / "examples" / "plugins" / each, cwd=tmp_path)
+    assert run(command, "venues", "p2b", "--json", cwd=tmp_path) != before
+    sink = '[sink]\nplugin = "line-files"\noptions = { folder = "points" }\nkinds = ["trade"]\n'
+    (tmp_path / "tickwire.toml").write_text(CONFIG.format(gateway=f"http://127.0.0.1:{port}") + sink)
+    async with (
+        program(tmp_path, command, "simulator", "--port", port, "--live-rate", "50") as exchange,
+        program(tmp_path, command, "up") as up,
+    ):
+        assert exchange.process.stdout is not None
+        await exchange.process.stdout.readline()
+        assert up.process.stderr is not None
+        while b"ready:" not in (line := await up.process.stderr.readline()):
+            assert line, "it ended"
+        run(command, "start", "trade", "binance", "BTC/USDT", cwd=tmp_path)
+        ids: set[int] = set()
+        async with asyncio.timeout(120):
+            while len(ids) < 200:
+                await asyncio.sleep(0.1)
+                text = "".join(path.read_text() for path in (tmp_path / "points").glob("*.lp"))
+                ids = {int(found) for found in re.findall(r'^trades,.*\bid="(\d+)"', text, re.M)}
+    assert ids == set(range(min(ids), max(ids) + 1))
 
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     @property
     def optional_services(self) -> frozenset[str]:
         """The configured ones of the services that not every installation has."""
-        roots = {"archive": self.archive.root, "sink": self.sink.url}
+        roots = {"archive": self.archive.root, "sink": self.sink.place}
         return frozenset(name for name, place in roots.items() if place is not None)
 
     def of_exchange(self, exchange: str) -> ExchangeSettings:

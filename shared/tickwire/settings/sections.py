@@ -153,9 +153,14 @@ class SinkSettings(_Section):
     unavailable, books and candles are retained for `held_age_s` seconds and up to `held_bytes`, all feeds together;
     trades as long as the tape keeps them. Messages that expire before they were written are logged as an error,
     counted in `missed`, and written as a point of measurement `gaps`.
+
+    `plugin` names an installed plug-in that is written to in place of an InfluxDB, with `options` of its own
+    (docs/plugins.md).
     """
 
     url: str | None = None
+    plugin: str | None = Field(default=None, min_length=1, max_length=64)
+    options: dict[str, Any] = Field(default_factory=dict)
     version: Literal[1, 2, 3] = 2
     database: str = Field(default="tickwire", pattern=r'^[^"\\\n]+$')
     org: str | None = None
@@ -167,6 +172,11 @@ class SinkSettings(_Section):
     gather_ms: int = Field(default=100, ge=0, le=10_000, description="how long points gather for one request")
     held_age_s: float = Field(default=3600.0, ge=60)
     held_bytes: int = Field(default=512 << 20, ge=1 << 20)
+
+    @property
+    def place(self) -> str | None:
+        """Where points are written; None where no sink is configured."""
+        return self.url if self.plugin is None else f"plug-in {self.plugin}"
 
     @field_validator("url")
     @classmethod

@@ -1,7 +1,8 @@
 """The profile and the dialect of each ccxt id, found in the modules of this folder.
 
 A module declares `PROFILE`, or several `PROFILES`, and may declare a `DIALECT`, which reads the frames of the exchanges
-of its `PROFILE`. A new venue is a new module: nothing lists them. They are imported when the first is asked for.
+of its `PROFILE`. A new venue is a new module: nothing lists them. They are imported when the first is asked for. So are
+the modules of plug-ins (entry points `tickwire.venues`, docs/plugins.md).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from functools import cache
 from types import ModuleType
 from typing import NamedTuple
 
-from tickwire import venues
+from tickwire import plugins, venues
+from tickwire.errors import ConfigError
 from tickwire.model.timeframes import Grid, grid
 from tickwire.venues import generic
 from tickwire.venues.dialect import Dialect
@@ -53,11 +55,24 @@ def collect(modules: Mapping[str, ModuleType]) -> dict[str, Venue]:
 
 @cache
 def declared() -> Mapping[str, Venue]:
-    """What is declared, by ccxt id, in the order of the modules' names. Raises AmbiguousVenue."""
+    """What is declared, by ccxt id, in the order of the modules' names.
+
+    Raises AmbiguousVenue, and ConfigError where a plug-in cannot be used.
+    """
     # `pkgutil` reads folders, zip files and frozen programs alike.
     names = sorted(each.name for each in pkgutil.iter_modules(venues.__path__))
     own = __name__.rpartition(".")[2]
-    return collect({each: importlib.import_module(f"{venues.__name__}.{each}") for each in names if each != own})
+    ours = {each: importlib.import_module(f"{venues.__name__}.{each}") for each in names if each != own}
+    found = collect(ours)
+    added = {name: plugins.load(point) for name, point in plugins.installed(plugins.VENUES).items()}
+    if not added:
+        return found
+    try:
+        return collect(ours | {f"plug-in {name}": module for name, module in added.items()})
+    except AmbiguousVenue as error:
+        raise ConfigError(
+            f"tickwire.venues: {error}", "uninstall the plug-in, or have it declare others only"
+        ) from error
 
 
 def profile_of(exchange: str) -> Profile:

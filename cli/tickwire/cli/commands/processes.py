@@ -21,9 +21,9 @@ def up(
 ) -> int:
     """Run everything in this terminal, and restart what fails.
 
-    Starts a broker unless nats.url is set, and every service; the sink only where sink.url is set, the archive where
-    archive.root is, the page where its packages are installed and web.enabled is not false. Other commands on the same
-    data folder find the broker by themselves. Ctrl-C stops everything.
+    Starts a broker unless nats.url is set, and every service; the sink only where sink.url or sink.plugin is set, the
+    archive where archive.root is, the page where its packages are installed and web.enabled is not false. Other
+    commands on the same data folder find the broker by themselves. Ctrl-C stops everything.
     """
     from tickwire.cli.processes import up as module
 

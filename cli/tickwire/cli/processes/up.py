@@ -38,7 +38,7 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
             "at least one cache, one fetcher and one streamer are needed", "leave --cache, --fetcher and --streamer out"
         )
     settings = configuration.load(config)
-    if settings.sink.url is not None:
+    if settings.sink.place is not None:
         counts = {**counts, "sink": 1}
     if settings.archive.root is not None:
         counts = {**counts, "archive": 1}

@@ -35,7 +35,7 @@ from tickwire.process import lifecycle
 from tickwire.settings import Settings, SinkSettings
 from tickwire.sink import batch_points
 from tickwire.sink.batch_points import BatchPoints
-from tickwire.sink.influx import Influx, open_influx
+from tickwire.sink.databases import Database, open_database
 from tickwire.sink.metrics import SinkMetrics
 from tickwire.sink.reader import StreamReader
 from tickwire.sink.retention import Retention
@@ -54,10 +54,10 @@ FORMER_S = 0.2
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`. An unfinished batch is dropped: the next writer reads it again. Raises ConfigError."""
-    async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
-        await influx.check()
+    async with open_database(settings.sink, SinkMetrics(metrics.registry)) as database:
+        await database.check()
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
-        sink = Sink(bus, settings.sink, influx, instance)
+        sink = Sink(bus, settings.sink, database, instance)
         endpoint = Endpoint("sink.report", SinkRequest, sink.report)
         async with (
             broker_unchanged(bus, streams.names_of_sink(settings.sink), metrics),
@@ -66,7 +66,7 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
             serve(bus, SERVICE, [endpoint], instance=instance, queue=instance, metrics=metrics),
             lifecycle.unwrapped(),
         ):
-            log.info("serving", database=settings.sink.url)
+            log.info("serving", database=settings.sink.place)
             with metrics.reading(sink.measured), metrics.ready.checked("consumers", sink.trouble):
                 await leases.hold(LEASE, sink.write, stop)
 
@@ -74,10 +74,10 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
 class Sink:
     """Writes the messages of the tape while it holds the lease."""
 
-    def __init__(self, bus: Bus, settings: SinkSettings, influx: Influx, instance: str) -> None:
+    def __init__(self, bus: Bus, settings: SinkSettings, database: Database, instance: str) -> None:
         self._bus = bus
         self._settings = settings
-        self._influx = influx
+        self._database = database
         self._instance = instance
         self._active = False
         self._readers: list[StreamReader] = []
@@ -90,9 +90,9 @@ class Sink:
             instance=self._instance,
             active=self._active,
             trades=self._trades,
-            points=self._points + self._influx.rejected,
-            rejected=self._influx.rejected,
-            failures=self._influx.failures,
+            points=self._points + self._database.rejected,
+            rejected=self._database.rejected,
+            failures=self._database.failures,
             missed=self._missed,
         )
 
@@ -101,8 +101,8 @@ class Sink:
         yield gauge("tickwire_sink_active", "1 while this instance is the one that writes", float(self._active))
         yield counter("tickwire_sink_trades", "Trades written and acknowledged", self._trades)
         yield counter("tickwire_sink_points", "Points written, of all measurements", self._points)
-        yield counter("tickwire_sink_rejected_points", "Points that the database refused", self._influx.rejected)
-        yield counter("tickwire_sink_failed_writes", "Writes that the database did not take", self._influx.failures)
+        yield counter("tickwire_sink_rejected_points", "Points that the database refused", self._database.rejected)
+        yield counter("tickwire_sink_failed_writes", "Writes that the database did not take", self._database.failures)
         yield counter("tickwire_sink_missed", "Times that messages expired before they were written", self._missed)
         yield from self._pending.collect()
 
@@ -113,7 +113,7 @@ class Sink:
     async def write(self, lease: Lease) -> None:
         """Write until `lease.stop`."""
         self._active = True
-        opening: list[Callable[[], Coroutine[None, None, None]]] = [self._influx.prepare]
+        opening: list[Callable[[], Coroutine[None, None, None]]] = [self._database.prepare]
         work: list[tuple[StreamReader, Callable[[asyncio.Event], Coroutine[None, None, None]]]] = []
         if "trade" in self._settings.kinds:
             layout = await layout_of(self._bus)
@@ -217,6 +217,6 @@ class Sink:
 
     async def _send(self, lines: Sequence[str]) -> None:
         for start in range(0, len(lines), self._settings.batch):
-            taken = await self._influx.write(lines[start : start + self._settings.batch])
+            taken = await self._database.write(lines[start : start + self._settings.batch])
             self._points += taken
             log.debug("written", points=taken)
