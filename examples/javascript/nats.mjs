@@ -29,7 +29,14 @@ export class Nats {
     this.next = 1;
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.received(new Uint8Array(data));
-    socket.onclose = socket.onerror = () => this.failed(new Error(`no connection to ${socket.url}`));
+    socket.onclose = socket.onerror = () => this.failed(new Error(this.lost()));
+  }
+
+  /** Why there is no connection: a browser does not tell a page why a server refused it. */
+  lost() {
+    if (this.heard) return `the connection to ${this.socket.url} is lost`;
+    return `no connection to ${this.socket.url}: does \`tickwire up\` run, with nats.websocket_port set, and is ` +
+      `"${globalThis.location?.origin}" one of nats.websocket_origins?`;
   }
 
   /** Call back with `{data, headers}` for each message; returns the number for unsubscribing. */
@@ -89,6 +96,7 @@ export class Nats {
   }
 
   control(verb, rest) {
+    this.heard = true;
     if (verb === "INFO") this.login();
     else if (verb === "PING") this.send("PONG\r\n");
     else if (verb === "PONG") this.opened();

@@ -50,7 +50,7 @@ esac
 
 @pytest.mark.parametrize("fails", ["nothing", "compose build", "compose run", "compose up"])
 def test_a_new_version_that_does_not_start_leaves_old_instances_and_can_be_reverted(tmp_path: Path, fails: str) -> None:
-    text = (ROOT / "README.md").read_text().split("For a new version", 1)[1]
+    text = (ROOT / "docs" / "deployment.md").read_text().split("For a new version", 1)[1]
     renew, back = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:2]
     docker = tmp_path / "docker"
     docker.write_text(DOCKER)

@@ -65,7 +65,7 @@ def wheel(packages: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    """The interpreter of an environment that was empty, into which pip installed `tickwire[all]`."""
+    """The interpreter of an environment that was empty, after README's `pip install 'tickwire[all]'`, of our wheel."""
     folder = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(folder, symlinks=True, with_pip=True)
     found = folder / "bin" / "python"

@@ -132,12 +132,14 @@ async def test_a_python_program_of_the_readme_runs_as_printed(reader: Reader, nu
     program = tmp_path / "program.py"
     program.write_text(blocks(README, "python")[number])
     expected, lines = {
+        # A heading of two lines and three rows.
+        0: (r"20\d\d-\d\d-\d\d .*\+00:00( +[\d.]+){5}", None),
         # Eight figures and the name of the column, then trades.
-        0: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 15),
+        1: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 15),
         # A heading of two lines and five rows, then five trades.
-        1: (r"Trade\(id='\d+', timestamp=\d{13}, .*\)", 12),
-        2: (r"\[(\[\d{13}(, [\d.]+){5}\](, )?){5}\]", 1),
-        3: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 4),
+        2: (r"Trade\(id='\d+', timestamp=\d{13}, .*\)", 12),
+        3: (r"\[(\[\d{13}(, [\d.]+){5}\](, )?){5}\]", 1),
+        4: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 4),
     }[number]
     assert re.fullmatch(expected, (await output(reader, sys.executable, program, lines=lines))[-1])
 
@@ -201,7 +203,10 @@ async def test_every_example_is_in_the_table_or_part_of_one_that_is() -> None:
     }
     parts = {path.parent / name for path in examples() for name in re.findall(r'from "\./([^"]+)"', path.read_text())}
     (validator,) = re.findall(r'"(\w+\.mjs)"', (ROOT / "tests" / "docs" / "test_asyncapi.py").read_text())
-    assert files == examples().keys() | parts | {EXAMPLES / validator}
+    # `make dist` installs them: tests/deployment/test_dist.py.
+    plugins = {path for path in files if EXAMPLES / "plugins" in path.parents}
+    assert files - plugins == examples().keys() | parts | {EXAMPLES / validator}
+    assert len(plugins) == 2
     assert len(parts) == 2
 
 
