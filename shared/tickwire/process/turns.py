@@ -36,9 +36,13 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def spend(self, units: int) -> None:
-        """Take units of this turn."""
+        """Take units of this turn.
+
+        As long as half is left the next turn goes on with it: to count anew, the loop would have to turn again.
+        """
         self.left -= units
-        self._await_next()
+        if self.left < self._units // 2:
+            self._await_next()
 
     def again(self, callback: Callable[[], object]) -> None:
         """Call back in the next turn."""
