@@ -51,6 +51,19 @@ class Seen:
         """Wait until there is a button whose label begins so."""
         await self.page.until(f"document.querySelector({_button(label)}) !== null")
 
+    async def focus(self, label: str) -> None:
+        """Put the focus on the button whose label begins so."""
+        await self.page.evaluate(f"document.querySelector({_button(label)}).focus()")
+
+    async def key(self, key: str) -> None:
+        """Press a key where the focus is."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        codes = {"Enter": 13, "ArrowRight": 39}
+        for kind in ("keyDown", "keyUp"):
+            await self.page.command(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text
+            )
+
     async def press(self, label: str) -> None:
         """Press the button whose label begins so."""
         await self.page.evaluate(f"document.querySelector({_button(label)}).click()")

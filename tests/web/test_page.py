@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -76,7 +78,11 @@ async def test_a_press_on_a_day_has_it_fetched(seen: Seen, line: Pipeline) -> No
     date = datetime.fromtimestamp(now_ms() / 1000 - 5 * 86_400, UTC).date()
     cell = f"binance BTC/USDT 1h {date}: "
     await seen.until_button(f"{cell}nothing is known")
-    await seen.press(cell)
+    # By keys alone: from the day before, by an arrow, to the cell, and pressed.
+    await seen.focus(f"binance BTC/USDT 1h {date - timedelta(days=1)}: ")
+    await seen.key("ArrowRight")
+    assert (await seen.page.evaluate("document.activeElement.ariaLabel")).startswith(cell)
+    await seen.key("Enter")
     await seen.until_button(f"{cell}complete")
     begin = int(datetime(date.year, date.month, date.day, tzinfo=UTC).timestamp() * 1000)
     opens = [row[0] for row in line.rows(KEY) if begin <= row[0] < begin + DAY_MS]
@@ -132,7 +138,8 @@ async def test_nothing_that_comes_from_elsewhere_is_markup(seen: Seen, line: Pip
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Seen, width: int) -> None:
+async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Seen, width: int, tmp_path: Path) -> None:
+    """Pictures of them are in the folder of the test."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     await seen.page.command("Emulation.setDeviceMetricsOverride", **size)
     colours = set()
@@ -144,6 +151,8 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
             colours.add(await seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))
             assert await seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert await seen.page.evaluate(UNNAMED) == 0
+        picture = await seen.page.command("Page.captureScreenshot", format="png")
+        (tmp_path / f"{len(list(tmp_path.iterdir()))}.png").write_bytes(base64.b64decode(picture["data"]))
     assert len(colours) == 2
 
 
