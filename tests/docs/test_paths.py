@@ -80,3 +80,8 @@ def test_the_questions_of_newcomers_are_answered_by_files() -> None:
     rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| question")]
     assert len(rows) == 10
     assert [row for row in rows if "?" not in row or not re.search(r"`[\w/]+(?:\.py|/)`", row)] == []
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name.partition("-")[0] for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")]
+    assert len(numbers) == len(set(numbers))
