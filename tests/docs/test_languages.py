@@ -159,6 +159,8 @@ async def test_four_languages_print_the_same_trades_through_a_cut_of_the_exchang
             await seen.until(lambda: len(seen.trades) > count + 100)
             first, last = seen.ids[0], seen.ids[-1]
         ends = {name: await until_id(process, last) for name, process in processes.items()}
+        # The trades of the Python client name their market, too.
+        assert {(each.pop("exchange"), each.pop("symbol")) for each in ends["python"]} == {("binance", "BTC/USDT")}
         await page.until(f"Number(window.seen.at(-1).id) >= {last}")
         ends["browser"] = await page.evaluate("window.seen")
         subscribed = [

@@ -93,7 +93,7 @@ _ENCODINGS = {
 def schema_of(kind: str) -> Any:
     """The columns of a kind. Raises BadRequest if it is not archived."""
     if kind not in _SCHEMAS:
-        raise BadRequest(f"{kind!r} is not archived", f"the archive has {', '.join(_SCHEMAS)}")
+        raise BadRequest(f"{kind[:40]!r} is not archived", f"the archive has {', '.join(_SCHEMAS)}")
     return _SCHEMAS[kind]
 
 

@@ -90,7 +90,7 @@ class AddedPages:
         try:
             asked = date.fromisoformat(request.date)
         except ValueError as error:
-            raise BadRequest(f"{request.date!r} is not a day", "such as 2026-03-27") from error
+            raise BadRequest(f"{request.date[:40]!r} is not a day", "such as 2026-03-27") from error
         day = ArchivedFeed(request.kind, request.exchange, request.symbol).on(asked)
         self._check(day)
         try:

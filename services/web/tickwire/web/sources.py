@@ -169,7 +169,7 @@ def _days(query: Mapping[str, str]) -> tuple[int, date | None]:
         days = int(query.get("days", "30"))
         until = date.fromisoformat(query["until"]) if query.get("until") else None
     except ValueError as error:
-        raise BadRequest(f"these are no days: {error}", "give days=30 and until=2026-03-27") from error
+        raise BadRequest(f"these are no days: {str(error)[:200]}", "give days=30 and until=2026-03-27") from error
     if not DAYS[0] <= days <= DAYS[1]:
         raise BadRequest(f"{days} days are not shown", f"choose {DAYS[0]} to {DAYS[1]}")
     return days, until
