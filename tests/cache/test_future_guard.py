@@ -87,7 +87,7 @@ def test_the_present_never_goes_back(clock: list[int], witness: int) -> None:
     assert seen[-1] == max([witness, *(int(tick / 1000 * 1000) for tick in clock)])
 
 
-@pytest.mark.parametrize("until", [NOW + YEAR, 10**18])
+@pytest.mark.parametrize("until", [NOW + YEAR, 10**18], ids=["a year", "beyond all times"])
 def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove_it(
     tmp_path: Path, until: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
