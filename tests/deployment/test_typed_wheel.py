@@ -45,7 +45,7 @@ def blocking() -> None:
         client.trades("binance")
 """
 FOUND = (
-    'Revealed type is "tickwire.model.feeds.*Trade"',
+    'Revealed type is "tickwire.client.items.Trade"',
     'Revealed type is "*float"',
     'Revealed type is "tickwire.client.*Client"',
     'Revealed type is "*str"',

@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from tickwire.client import archived_frames, history
 from tickwire.client.archived_frames import Archived, Form
 from tickwire.client.arguments import Names, Time, keys_of
@@ -31,6 +29,7 @@ from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
 if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
     from pandas import DataFrame
 
 T = TypeVar("T")
@@ -41,6 +40,9 @@ def connect_sync(url: str | None = None, *, config: Path | str | None = None, na
 
     It lasts until the end of its `with` block, `close()`, or the end of the program.
     """
+    # Imported late: `tickwire status` uses the client in images of services, which lack the package.
+    from anyio.from_thread import start_blocking_portal
+
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal(name="tickwire"))
         client = stack.enter_context(portal.wrap_async_context_manager(connect(url, config=config, name=name)))
