@@ -50,7 +50,7 @@ FOUND = (
     'Revealed type is "tickwire.client.*Client"',
     'Revealed type is "*str"',
     'error: Incompatible return value type (got "float", expected "int")*',
-    "error: No overload variant*",
+    'error: Argument 1 to "trades" of "*" has incompatible type "str"*',
 )
 
 
