@@ -67,6 +67,7 @@ def on_terminal(
         return Screen(process.wait(100), text)
     finally:
         process.kill()
+        process.wait()
         os.close(ours)
 
 

@@ -19,7 +19,7 @@ OTHER_SCREEN, BACK = "\x1b[?1049h", "\x1b[?1049l"
 
 def drawn(frame: str) -> int:
     """How many candles a frame shows, at least."""
-    return max(len(re.findall("[█│]", line)) for line in frame.splitlines())
+    return max(len(re.findall("[█│]", line)) for line in frame.splitlines() or [""])
 
 
 async def test_a_chart_begins_with_history_and_leaves_one_frame_behind(running: Command) -> None:
@@ -43,10 +43,12 @@ async def test_a_chart_begins_with_history_and_leaves_one_frame_behind(running: 
 
 
 async def test_cached_candles_are_drawn_in_the_terminal(running: Command) -> None:
-    missing = await running.run("candles", "chart", *KEY, "--since", "3d")
+    key = (*KEY[:2], "15m")
+    assert (await running.run("candles", "fetch", *key, "--since", "6h")).code == 0
+    missing = await running.run("candles", "chart", *key, "--since", "3d")
     assert missing.code == 3
     assert "missing" in missing.err
-    shown = await running.run("candles", "chart", *KEY, "--last", "50", "--fetch")
+    shown = await running.run("candles", "chart", *key, "--last", "50", "--fetch")
     assert shown.code == 0, shown.err
-    assert shown.out.splitlines()[0].strip() == "binance ETH/USDT 5m"
+    assert shown.out.splitlines()[0].strip() == "binance ETH/USDT 15m"
     assert "█" in shown.out
