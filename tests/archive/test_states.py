@@ -52,8 +52,10 @@ async def test_an_archive_killed_again_and_again_has_each_candle_and_each_ticker
         await streams.declare_for(bus.jetstream, configured)
         await streams.declare_archive(bus.jetstream, configured.archive)
         states = States(bus)
+        # A first day, a last one, and at least one between.
+        enough = states.at + 3 * 24 * HOUR
         async with living(broker, root, kinds=KINDS) as lives:
-            writing = asyncio.create_task(states.go_on(lambda: killed >= 8, step=HOUR // 3))
+            writing = asyncio.create_task(states.go_on(lambda: killed >= 8 and states.at > enough, step=HOUR // 3))
             while killed < 8:
                 await asyncio.sleep(draw.uniform(0.05, 0.5))
                 await lives.kill()
