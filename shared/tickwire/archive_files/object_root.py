@@ -20,7 +20,7 @@ from tickwire.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 30
-SETTLE_S = 1.0
+SETTLE_S = 3.0
 """How long others may take that have not seen a file which is created."""
 ATTEMPTS = 3
 """Of a request; whoever writes tries again after longer."""
