@@ -55,7 +55,13 @@ class Connecting(AbstractAsyncContextManager["Client"]):
         made: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         running = asyncio.get_running_loop().create_task(self._hold(made))
         futures: set[asyncio.Future[Any]] = {running, made}
-        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # Nobody else would ever close it.
+            running.cancel()
+            await asyncio.wait({running})
+            raise
         if not made.done():
             # Its error.
             await running
