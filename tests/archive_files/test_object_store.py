@@ -252,6 +252,16 @@ async def test_an_archive_has_one_name_however_many_ask_for_it_at_first(store: O
         identity_of(FolderRoot(tmp_path / "new"))
 
 
+async def test_a_file_that_another_created_meanwhile_is_kept(store: ObjectStore, tmp_path: Path) -> None:
+    for root in (FolderRoot(tmp_path / "created"), open_root(store.url.replace("/of/tests", "/created"))):
+        root.create("archive.json", b"first")
+        # This one had not seen the file before the other wrote it, however long it took from there.
+        root.create("archive.json", b"second")
+        assert read(root, "archive.json") == b"first"
+        assert [path for path, _ in root.sizes("")] == ["archive.json"]
+        assert root.names("") == ["archive.json"]
+
+
 async def test_a_store_that_dies_during_an_upload_keeps_the_old_file(store: ObjectStore) -> None:
     root = open_root(store.url)
     write_day(root, "three")

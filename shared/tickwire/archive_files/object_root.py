@@ -20,8 +20,9 @@ from tickwire.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 30
-SETTLE_S = 3.0
-"""How long others may take that have not seen a file which is created."""
+SETTLE_S = 2.0
+"""How long the store may take from the time that it gives an object until it lists the object. S3 has no upper bound in
+writing; listings are consistent with answered requests, and times are of whole seconds."""
 ATTEMPTS = 3
 """Of a request; whoever writes tries again after longer."""
 _OPTIONS = ("endpoint_override", "region", "scheme")
@@ -119,9 +120,33 @@ class ObjectRoot:
                     self._system.delete_file(temporary)
 
     def create(self, path: str, data: bytes) -> None:
-        """See `Root.create`. pyarrow has no conditional request: of those that write at once the last one counts."""
-        write(self, path, data)
-        time.sleep(SETTLE_S)
+        """See `Root.create`. pyarrow has no conditional request, so each writer adds a claim, and the oldest counts.
+
+        The store gives the times of claims, so a slow writer is late and never first. A claim is removed once the file
+        is there: a listing without the oldest claim has the file.
+        """
+        target = f"{self._prefix}/{path}"
+        folder, _, name = path.rpartition("/")
+        begin = f".{name}.claim."
+        claim = f"{folder}/{begin}{secrets.token_hex(8)}{TEMPORARY}".lstrip("/")
+        try:
+            write(self, claim, data)
+            time.sleep(SETTLE_S)
+            with storage_errors(f"write {target}"):
+                for _ in range(ATTEMPTS):
+                    listed = self._infos(folder)
+                    if any(each.base_name == name for each in listed):
+                        return
+                    oldest = min((each.mtime_ns, each.path) for each in listed if each.base_name.startswith(begin))[1]
+                    try:
+                        self._system.copy_file(oldest, target)
+                        return
+                    except OSError:
+                        # Its writer may have removed the claim, as the file is there.
+                        if self._system.get_file_info(oldest).type != pa_fs.FileType.NotFound:
+                            raise
+        finally:
+            self.remove(claim)
 
     def remove(self, path: str) -> None:
         """See `Root.remove`."""
