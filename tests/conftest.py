@@ -73,6 +73,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("measured")
     for test, what in found:
         terminalreporter.write_line(f"{test}\n    {what}")
+    if path := os.environ.get("FAILED_TESTS"):
+        # Names for `pytest @file`, one a line, which .ci/run runs again.
+        reports = [each for kind in ("failed", "error") for each in terminalreporter.getreports(kind)]
+        failed = dict.fromkeys(each.nodeid for each in reports)
+        Path(path).write_text("".join(f"{each}\n" for each in failed))
 
 
 @pytest.fixture(autouse=True)
