@@ -1,38 +1,47 @@
 # One image for each service, with its own dependencies and nothing else:
-#     docker build --build-arg SERVICE=cache --tag tickwire-cache .
+#     docker build --build-arg SERVICE=cache --build-arg VERSION=$(deploy/version.sh) --tag tickwire-cache .
 # The oldest Python that pyproject.toml allows, which the tests run on.
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
-ARG SERVICE
-# Of tickwire: the tag, because the context has no repository. Such as: --build-arg VERSION=$(git describe --tags)
-ARG VERSION=
-RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink, archive or web"; exit 1; }
 # pip and the build tools are not copied. All versions and hashes are locked.
 COPY deploy/requirements/build.lock /build/build.lock
 RUN python -m venv /opt/build \
-    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /build/build.lock \
-    && python -m venv --without-pip /opt/tickwire
-# Dependencies first: a change of our own code does not rebuild this layer.
-COPY deploy/requirements/${SERVICE}.lock /build/requirements.lock
-RUN /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --require-hashes \
-    --requirement /build/requirements.lock
+    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /build/build.lock
+
+# Our own code, built once for all services.
+FROM build AS wheel
+# Of tickwire, because the context has no repository: --build-arg VERSION=$(deploy/version.sh), which `make .env` writes too.
+ARG VERSION
+RUN test -n "${VERSION}" || { echo "give --build-arg VERSION=\$(deploy/version.sh), or run make .env"; exit 1; }
 COPY pyproject.toml README.md LICENSE /build/source/
 COPY shared /build/source/shared
 COPY cli /build/source/cli
 COPY services /build/source/services
 COPY simulator /build/source/simulator
 RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TICKWIRE="${VERSION}" \
-    /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source \
-    && /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --no-index /build/wheels/*.whl
+    /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source
+
+FROM build AS installed
+ARG SERVICE
+RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink, archive or web"; exit 1; }
+# Dependencies first: a change of our own code does not rebuild this layer.
+COPY deploy/requirements/${SERVICE}.lock /build/requirements.lock
+RUN python -m venv --without-pip /opt/tickwire \
+    && /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --require-hashes \
+    --requirement /build/requirements.lock
+COPY --from=wheel /build/wheels /build/wheels
+RUN /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --no-index /build/wheels/*.whl
 
 FROM python:${PYTHON}-slim-bookworm
-ARG SERVICE
-LABEL org.opencontainers.image.title="tickwire-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
 # Without `--create-home`, which copies the files of /etc/skel: volumes start as a copy of this folder.
 RUN useradd --system --uid 10001 --home-dir /data --no-create-home tickwire \
     && install --directory --owner tickwire --mode 0755 /data
-COPY --from=build /opt/tickwire /opt/tickwire
+COPY --from=installed /opt/tickwire /opt/tickwire
+ARG SERVICE
+ARG VERSION
+LABEL org.opencontainers.image.title="tickwire-${SERVICE}" org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
 ENV PATH=/opt/tickwire/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     TICKWIRE_DATA_DIR=/data \

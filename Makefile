@@ -91,13 +91,15 @@ else
 endif
 	touch $@
 
-# Passwords for docker compose, each generated once; existing ones are kept.
+# Passwords for docker compose, each generated once; existing ones are kept. The version of the images is always the present one.
 SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD ARCHIVE_PASSWORD WEB_NATS_PASSWORD WEB_PASSWORD DESK_PASSWORD OPERATOR_PASSWORD \
 	SYS_PASSWORD ROUTE_PASSWORD INFLUX_PASSWORD INFLUX_TOKEN GRAFANA_PASSWORD
 .env:
 	@umask 077; touch $@; for each in $(SECRETS); do \
 		grep -q "^TICKWIRE_$$each=" $@ || echo "TICKWIRE_$$each=t$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(16))')" >> $@; done
-	@echo "$@ has the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana"
+	@umask 077; version=$$($(dir $(abspath $(lastword $(MAKEFILE_LIST))))deploy/version.sh) && \
+		{ grep -v '^TICKWIRE_VERSION=' $@; echo "TICKWIRE_VERSION=$$version"; } > $@.new && mv $@.new $@
+	@echo "$@ has the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana, and the version of the images"
 
 clean:
 	rm -rf .venv .venv-bounds dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -195,16 +195,17 @@ def image(service: str, folder: Path) -> Path:
         text = re.sub(r"(?<![\w}])(/opt/tickwire|/opt/build|/build)\b", lambda found: str(places[found[1]]), text)
         return text.replace("${SERVICE}", service).replace("python -m venv", f"{sys.executable} -m venv")
 
-    stages = 0
+    waiting = sum(instruction == "FROM" for instruction, _ in dockerfile())
+    version = subprocess.run([ROOT / "deploy/version.sh"], check=True, capture_output=True, text=True).stdout.strip()
     for instruction, rest in dockerfile():
-        stages += instruction == "FROM"
-        if stages == 1 and instruction == "COPY":
+        waiting -= instruction == "FROM"
+        if waiting and instruction == "COPY" and "--from" not in rest:
             *names, target = here(rest).split()
             for name in names:
                 _copy(ROOT / name, Path(target) / name if target.endswith("/") else Path(target))
-        elif stages == 1 and instruction == "RUN":
+        elif waiting and instruction == "RUN":
             # Compiling everything takes longer than the test.
-            env = dict(os.environ) | {"SERVICE": service, "PIP_NO_COMPILE": "1"}
+            env = dict(os.environ) | {"SERVICE": service, "VERSION": version, "PIP_NO_COMPILE": "1"}
             done = subprocess.run(["sh", "-c", here(rest)], env=env, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{rest}\n{done.stdout}\n{done.stderr}"
     return folder / service / "bin" / "python"
