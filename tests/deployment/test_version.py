@@ -1,4 +1,4 @@
-"""deploy/version.sh says what the build backend says where there is a repository; `make .env` passes it on to compose."""
+"""deploy/version.sh says what the build backend says; `make .env` passes it on to compose."""
 
 from __future__ import annotations
 
