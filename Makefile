@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Uses uv where it is installed, else venv and pip, with the same locked versions.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak conformance images dist bounds lint fix format bench schemas lock clean .env
+.PHONY: demo test soak conformance images dist bounds docs lint fix format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -48,6 +48,10 @@ bounds: .venv/.installed
 		--deselect tests/docs/test_asyncapi.py::test_the_checked_in_document_is_current
 	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/bus/test_leases.py tests/observe/test_monitoring_port.py \
 		tests/cli/test_usage.py tests/cli/test_candles.py
+
+# The site, in build/docs. A broken link ends it, as every other warning does.
+docs: .venv/.installed
+	$(BIN)/sphinx-build -q --fail-on-warning --keep-going --builder html docs build/docs
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -102,4 +106,4 @@ SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD 
 	@echo "$@ has the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana, and the version of the images"
 
 clean:
-	rm -rf .venv .venv-bounds dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bounds dist build docs/reference .mypy_cache .ruff_cache .import_linter_cache .hypothesis

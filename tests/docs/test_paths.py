@@ -10,11 +10,13 @@ import pytest
 pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[2]
+MADE = ROOT / "docs" / "reference"
+"""What `make docs` makes from code, and no folder of the repository; tests/docs/test_site.py checks links to it."""
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "ARCHITECTURE.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent != MADE),
     *sorted((ROOT / "examples").glob("*.md")),
 ]
 TOP = ("shared", "cli", "services", "simulator", "tests", "docs", "deploy", "examples", "benchmarks", ".ci")
@@ -56,7 +58,11 @@ def named(document: Path) -> list[tuple[int, str, list[str]]]:
 
 def exists(base: Path, name: str) -> bool:
     """A decision may be named by its number alone."""
-    return any(base.glob(name)) or ("decisions/" in name and any(base.glob(f"{name}-*.md")))
+    return (
+        (base / name).parent == MADE
+        or any(base.glob(name))
+        or ("decisions/" in name and any(base.glob(f"{name}-*.md")))
+    )
 
 
 def absent(document: Path) -> list[str]:
