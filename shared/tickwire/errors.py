@@ -139,6 +139,13 @@ class RequestTimeout(TickwireError):
     status = 504
 
 
+class NotLoaded(TickwireError):
+    """The markets of the exchange are being loaded."""
+
+    code = "not_loaded"
+    status = 503
+
+
 class ExchangeFailed(TickwireError):
     """The exchange was unreachable, or refused the request, after all sensible retries."""
 

@@ -60,6 +60,7 @@ def test_every_message_is_in_a_channel_with_the_schema_that_is_checked_in(docume
         "EndRow",
         "Gap",
         "HourTotals",
+        "ListedMarket",
         "Problem",
         "Provenance",
         "ProvenanceRows",

@@ -23,6 +23,7 @@ PERMITTED = (
     "cache.verify",
     "fetcher.fetch",
     "fetcher.cancel",
+    "fetcher.markets",
     "streamer.start",
     "streamer.stop",
     "streamer.list",

@@ -95,6 +95,7 @@ async def test_the_client_gets_candles_trades_from_the_tape_and_books(server: Se
         frame = await client.candles(*KEY, SINCE, SINCE + ROWS * MINUTE, progress=False)
         assert len(frame) == ROWS
         assert frame.attrs["complete"]
+        assert [each.symbol for each in await client.markets(KEY.exchange, "btcusdt")] == ["BTC/USDT"]
         await chunks_come_whole(line)
         await trades_come_from_the_tape(client)
         await the_past_is_published_again(client.bus, line.env | variables_of(server.url, "desk"))

@@ -39,6 +39,7 @@ REQUESTS = [
     ("cache.verify", KEY),
     ("fetcher.fetch", KEY),
     ("fetcher.cancel", b'{"id":"a.b"}'),
+    ("fetcher.markets", b'{"exchange":"binance"}'),
     ("streamer.list", b"{}"),
     ("streamer.market", b"{}"),
     ("streamer.start", b"{}"),

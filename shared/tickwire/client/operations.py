@@ -4,6 +4,7 @@
 |---|---|
 | `$SRV.STATS`, `streamer.list`, `cache.list`, `archive.days` | what runs, and what is kept |
 | `fetcher.fetch`, `fetcher.cancel`, `md.job.<id>` | jobs |
+| `fetcher.markets` | the markets that exchanges list |
 | `streamer.start`, `streamer.stop` | feeds that run until they are stopped |
 | `md.<kind>.…`, `cache.get`, `cache.coverage` | what feeds say, and candles, for programs that draw them |
 
@@ -20,11 +21,30 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 
 from tickwire.bus.connection import Bus
-from tickwire.client import archived, feed_list, fetch_jobs, history, interest, inventory, job_queue, survey
+from tickwire.client import (
+    archived,
+    feed_list,
+    fetch_jobs,
+    history,
+    interest,
+    inventory,
+    job_queue,
+    listed_markets,
+    survey,
+)
 from tickwire.client.columns import rows_of
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedReport
-from tickwire.model.messages import Certificate, Coverage, FetchRequest, Job, Row
+from tickwire.model.messages import (
+    Certificate,
+    Coverage,
+    FetchRequest,
+    Job,
+    ListedMarket,
+    MarketList,
+    MarketsRequest,
+    Row,
+)
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
@@ -86,6 +106,21 @@ class Operates:
 
         async with read_tape(self.bus, feed.public, taken, back=back):
             yield
+
+    async def markets(self, exchange: str, search: str = "") -> list[ListedMarket]:
+        """The markets that an exchange lists, or those that match `search`, the best first (see MarketsRequest).
+
+        Where none matches, the list is empty; that none is known is an error. Raises UnknownExchange, ExchangeFailed,
+        NoSuchService.
+        """
+        return await listed_markets.listed(self.bus, exchange, search)
+
+    async def market_page(self, request: MarketsRequest) -> MarketList:
+        """One page of the markets that match, and the nearest symbols where none does.
+
+        Raises UnknownExchange, ExchangeFailed; NotLoaded if the request does not wait; NoSuchService, at once.
+        """
+        return await listed_markets.page(self.bus, request)
 
     async def start_feed(self, feed: Feed, subscriber: str) -> FeedReport:
         """Have a feed run for a subscriber until `stop_feed`. Raises the streamer's refusals, NoSuchService."""

@@ -24,6 +24,7 @@ from tickwire.client.sync_following import SyncFollowsFeeds
 from tickwire.client.together import CandlesTogether
 from tickwire.model.feeds import Book, Candle
 from tickwire.model.feeds.layout import ArchivedKind as Kind
+from tickwire.model.messages import ListedMarket
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
@@ -189,6 +190,10 @@ class SyncClient(SyncFollowsFeeds):
     ) -> list[Range]:
         """See `Client.fetch_trades`."""
         return self._portal.run(lambda: self._client.fetch_trades(exchange, symbol, since, until, progress=progress))
+
+    def markets(self, exchange: str, search: str = "") -> list[ListedMarket]:
+        """See `Client.markets`."""
+        return self._portal.run(lambda: self._client.markets(exchange, search))
 
     def book_at(self, exchange: str, symbol: str, time: Time, *, depth: int | None = None) -> Book:
         """See `Client.book_at`."""

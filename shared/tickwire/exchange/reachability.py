@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 import aiohttp
 
+from tickwire.errors import ExchangeFailed
+from tickwire.redaction import described
+
 _PASSING = re.compile(r"too (frequent|many|much)|rate.?limit|throttl", re.IGNORECASE)
 
 
@@ -64,6 +67,14 @@ def refusal_remedy(error: BaseException, exchange: str) -> str | None:
             return f"the exchange does not serve this location; {proxy}"
         case _:
             return None
+
+
+def markets_failed(error: BaseException, exchange: str) -> ExchangeFailed:
+    """The error for ccxt's failure to load the markets of an exchange."""
+    text = f"markets: {described(error)}"
+    if (found := trouble(error, exchange)) is not None:
+        return ExchangeFailed(f"{exchange}: {found.what}: {text}", found.remedy)
+    return ExchangeFailed(f"{exchange}: {text}", refusal_remedy(error, exchange) or "try again later")
 
 
 def _beneath(error: BaseException | None) -> Iterator[BaseException]:

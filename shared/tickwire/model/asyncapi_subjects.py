@@ -45,6 +45,8 @@ from tickwire.model.messages import (
     LeaseHolder,
     ListRequest,
     LogLevel,
+    MarketList,
+    MarketsRequest,
     RejectedPage,
     Repair,
     ReplayStatus,
@@ -250,6 +252,7 @@ PUBLISHED: tuple[Published, ...] = (
 ASKED: tuple[Asked, ...] = (
     Asked("fetcher.fetch", FetchRequest, (FetchAccepted,), "Fetch candles into the cache; subscribe to md.job.<id>."),
     Asked("fetcher.cancel", CancelRequest, (Job,), "End a fetch job; stored candles are kept."),
+    Asked("fetcher.markets", MarketsRequest, (MarketList,), "Markets that an exchange lists, found by words."),
     Asked(
         "cache.get",
         CandlesRequest,
@@ -274,11 +277,7 @@ ASKED: tuple[Asked, ...] = (
     Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
     Asked(
-        "archive.trades",
-        ArchivedTradesRequest,
-        (ArchivedTrades,),
-        "Trades of a feed as Arrow, a page at a time.",
-        "Chunked",
+        "archive.trades", ArchivedTradesRequest, (ArchivedTrades,), "Trades of a feed as Arrow, in pages.", "Chunked"
     ),
     Asked(
         "archive.rows",

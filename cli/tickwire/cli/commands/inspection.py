@@ -1,4 +1,4 @@
-"""Commands that look at what runs, or change how much it logs: status, url, doctor, venues, log."""
+"""Commands that look at what runs, or change how much it logs: status, url, doctor, venues, markets, log."""
 
 from __future__ import annotations
 
@@ -65,6 +65,23 @@ def venues(
     from tickwire.cli.venues import command
 
     return invoke(command.venues, exchange, json)
+
+
+@app.command()
+def markets(
+    exchange: Exchange,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[WORDS]...", help="Parts of a symbol: btc usdt")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="The most that are printed.")] = 50,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Print the markets that an exchange lists, those that have all words; asks a running fetcher.
+
+    Example: tickwire markets binance btc usdt
+    """
+    from tickwire.cli.venues import markets as module
+
+    return invoke(module.markets, config, exchange, words or [], limit, json)
 
 
 @app.command()

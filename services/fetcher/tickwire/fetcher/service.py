@@ -4,6 +4,7 @@
 |---|---|---|
 | `fetcher.fetch` | answered | FetchRequest -> FetchAccepted; queues a job, whose messages are on `md.job.<id>` |
 | `fetcher.cancel` | answered | CancelRequest -> Job; ends the job of that id, waiting or running, as `cancelled` |
+| `fetcher.markets` | answered | MarketsRequest -> MarketList; see market_tables.py |
 | `jobs.cancel.<id>` | published, subscribed | CancelRequest, for the fetcher that has the job or will take it |
 | `jobs.fetch.<exchange>` (stream JOBS) | published, consumed | FetchRequest with its id, until the job has ended |
 | `md.job.<id>` | published | Job: queued, running (at most 5/s), done or failed; stream JOB_RESULTS keeps the newest |
@@ -46,10 +47,11 @@ from tickwire.fetcher import job_messages, job_requests, request_checks
 from tickwire.fetcher.candle_source import CandleSource, open_candle_source
 from tickwire.fetcher.job_context import JobContext, UnopenedExchange
 from tickwire.fetcher.job_queue import JobQueue
+from tickwire.fetcher.market_tables import MarketTables
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.unknown_exchanges import UnknownExchanges
 from tickwire.model import messages, subjects
-from tickwire.model.messages import CancelRequest, FetchAccepted, FetchRequest, Job
+from tickwire.model.messages import CancelRequest, FetchAccepted, FetchRequest, Job, MarketsRequest
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
@@ -89,6 +91,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
         endpoints: list[Endpoint[Any]] = [
             Endpoint("fetcher.fetch", FetchRequest, fetcher.accept, concurrent=ACCEPTING),
             Endpoint("fetcher.cancel", CancelRequest, fetcher.cancel),
+            Endpoint("fetcher.markets", MarketsRequest, MarketTables(settings, group, stop).answer),
         ]
         async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
             log.info("serving")

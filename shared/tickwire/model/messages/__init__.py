@@ -43,6 +43,7 @@ from tickwire.model.messages.fetch import (
     Refused,
 )
 from tickwire.model.messages.leases import Instance, LeaseHolder
+from tickwire.model.messages.markets import ListedMarket, MarketList, MarketsRequest
 from tickwire.model.messages.pages import CandlePage, Origin, RejectedPage, Row, Stored, VolumeUnit
 from tickwire.model.messages.replay import ReplayStatus
 from tickwire.model.messages.sink import SinkPosition, SinkReport, SinkRequest, SinkTotals
@@ -78,7 +79,10 @@ __all__ = [
     "KeyRequest",
     "LeaseHolder",
     "ListRequest",
+    "ListedMarket",
     "LogLevel",
+    "MarketList",
+    "MarketsRequest",
     "Origin",
     "Problem",
     "Provenance",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from ccxt.base import errors
 
-from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedTimeframe
+from tickwire.errors import UnknownSymbol, UnsupportedTimeframe
 from tickwire.exchange.ccxt_types import Market, OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.listing import Listing, unknown_symbol
-from tickwire.exchange.reachability import refusal_remedy, trouble
+from tickwire.exchange.reachability import markets_failed
 from tickwire.model.feeds import Feed, MarketReport
-from tickwire.redaction import described
 from tickwire.streamer.control.market_report import market_report
 from tickwire.streamer.control.offered_feeds import method_of, refusal
 from tickwire.venues.registry import profile_of
@@ -35,7 +34,7 @@ class VenueMarkets:
         try:
             found = await self.find(symbol)
         except errors.BaseError as error:
-            raise self._unreachable(error) from error
+            raise markets_failed(error, self._exchange.id) from error
         if found is None:
             raise self.unknown(symbol)
         return found
@@ -62,13 +61,6 @@ class VenueMarkets:
         own = (feed.timeframe,) if kind == "candle" and feed.timeframe is not None else ()
         if own and not self._profile.candles.offered(own, kind_of(market)):
             raise UnsupportedTimeframe(f"{self._exchange.id} has no {feed.timeframe} candles of {feed.symbol}")
-
-    def _unreachable(self, error: errors.BaseError) -> ExchangeFailed:
-        exchange = self._exchange.id
-        text = f"markets: {described(error)}"
-        if (found := trouble(error, exchange)) is not None:
-            return ExchangeFailed(f"{exchange}: {found.what}: {text}", found.remedy)
-        return ExchangeFailed(f"{exchange}: {text}", refusal_remedy(error, exchange) or "try again later")
 
     def unknown(self, symbol: str) -> UnknownSymbol:
         """The error for a symbol that the exchange does not list, with the nearest ones."""
