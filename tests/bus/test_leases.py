@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from nats.aio.msg import Msg
+from nats.js.errors import NoStreamResponseError
 
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.lease_view import weight
-from tickwire.bus.leases import Epoch, Lease, Leases, open_leases
+from tickwire.bus.leases import Epoch, Lease, Leases, open_leases, open_leases_unannounced
 from tickwire.model import messages
 from tickwire.model.messages import Instance, LeaseHolder
 from tickwire.process import children
@@ -288,3 +289,23 @@ async def test_a_lease_whose_end_was_not_delivered_is_found_by_asking(bus: Bus, 
         await eventually(two, lambda: key in two.held)
         await eventually(one, lambda: key not in one.held)
         stop.set()
+
+
+async def test_a_renewal_that_no_stream_takes_is_sent_again_before_the_next(bus: Bus, broker: str) -> None:
+    """As by a broker that starts: it is connected before it has its streams. Here the bucket has another subject."""
+    config = (await bus.jetstream.stream_info("KV_LEASES")).config
+    async with (
+        connect(NatsSettings(url=broker), name="one") as own,
+        open_leases_unannounced(own, "test", "one", 60.0, asyncio.Event()) as leases,
+    ):
+        await leases.session.opened.wait()
+        await bus.jetstream.update_stream(config, subjects=["elsewhere"])
+        renewing = asyncio.create_task(leases.session.announce(claims=True))
+        later = asyncio.create_task(own.publisher.publish("$KV.LEASES.x", b"", headers={}, timeout_s=60.0))
+        with pytest.raises(NoStreamResponseError):
+            # Sent after the renewal, so that one was refused, too.
+            await later
+        await bus.jetstream.update_stream(config)
+        await renewing
+        last = await bus.jetstream.get_last_msg("KV_LEASES", "$KV.LEASES.test.instance.one")
+        assert messages.decode(last.data or b"", Instance).claims

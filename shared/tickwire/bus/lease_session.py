@@ -17,12 +17,15 @@ from tickwire.model.messages import Instance
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.process.backoff import Backoff
 
 log = logs.get(__name__)
 
 RENEWALS_PER_TTL = 4
 SELF_DENIAL = 0.8
 """An instance that could not renew for this share of the TTL stops by itself, before another can claim."""
+FIRST_AGAIN_S = 0.05
+"""A renewal that the broker refuses is sent again at once, then after so long, doubled up to their interval."""
 
 
 class Session:
@@ -133,15 +136,18 @@ class Session:
         bucket, session, revision, began = self._bucket, self.id, self._revision, self._now()
         value = msgspec.structs.replace(self._instance, session=session)
         renewed = 0
+        backoff = Backoff(FIRST_AGAIN_S, bucket.ttl_s / RENEWALS_PER_TTL)
         try:
             async with asyncio.timeout_at(began + SELF_DENIAL * bucket.ttl_s):
-                while not renewed:
+                while not renewed and self.id == session:
                     try:
-                        renewed = await bucket.write_session(value, revision)
-                    except TakenOver:
-                        # An earlier renewal was stored and its acknowledgement is late or lost; nobody knows since
-                        # when that one counts.
-                        revision = await self._stored(session)
+                        renewed = await self._write(value, revision)
+                    except nats.errors.TimeoutError:
+                        raise
+                    except nats.errors.Error as error:
+                        # A broker that starts is connected before it has its streams, and answers that there are none.
+                        self._trouble = repr(error)
+                        await asyncio.sleep(backoff.next())
         except TakenOver:
             if self.id == session:
                 self._lose("another one replaced it, or it expired")
@@ -152,6 +158,16 @@ class Session:
             self._renewed_at = time.monotonic()
             self._revision = max(self._revision, renewed)
             self._valid_until = max(self._valid_until, began + SELF_DENIAL * bucket.ttl_s)
+
+    async def _write(self, value: Instance, revision: int) -> int:
+        """Write the session's entry over its last one; the new revision. Raises TakenOver, and nats' errors."""
+        while True:
+            try:
+                return await self._bucket.write_session(value, revision)
+            except TakenOver:
+                # An earlier renewal was stored and its acknowledgement is late or lost; nobody knows since when that
+                # one counts.
+                revision = await self._stored(value.session)
 
     async def _stored(self, session: int) -> int:
         """The revision of the session's last entry. Raises TakenOver, and nats' errors."""

@@ -1,6 +1,7 @@
 """The patches of nats-py 2.16 and the use of its private names.
 
-Elsewhere are the patches of its import (`deferred_aiohttp`) and of ordered consumers (`ordered_consumers`).
+Elsewhere are the patches of its import (`deferred_aiohttp`), of ordered consumers (`ordered_consumers`) and of pull
+consumers (`pull`).
 
 nats-py is pinned exactly. Each behaviour that is changed here has a test in tests/bus/test_natspy.py or
 test_natspy_services.py, which fails when a newer version behaves otherwise: then the patch can go or must change. Where

@@ -11,6 +11,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
+from tickwire.bus.pull import fetch
 from tickwire.bus.requests import cancellable
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
@@ -83,13 +84,11 @@ async def next_jobs(
     backoff = Backoff(RETRY_S, MAX_RETRY_S, at_once=False)
     while True:
         try:
-            found: list[Msg] = await cancellable(consumer.fetch(PULLED, timeout=PULL_S))
-            if found:
-                return found
+            return await cancellable(fetch(consumer, PULLED, PULL_S))
         except (nats.errors.Error, TimeoutError) as error:
             if await is_over():
                 return []
-            # A timeout means that no job waits; nats-py raises its own, or at times asyncio's, which is a subclass.
+            # A timeout means that no job waits.
             if not isinstance(error, TimeoutError):
                 log.debug("cannot take jobs", exchange=exchange, error=repr(error))
                 await lifecycle.pause(stop, backoff.next())

@@ -19,6 +19,7 @@ from nats.js.client import JetStreamContext
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.fenced_entries import broker_backoff
+from tickwire.bus.pull import fetch
 from tickwire.bus.requests import NO_STREAM, cancellable, until_answered
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
@@ -70,9 +71,8 @@ class StreamReader:
             if self._subscription is None:
                 self._subscription = await self._opened()
             self._asked = min(limit, self._asked)
-            found = await cancellable(self._subscription.fetch(self._asked, timeout=WAIT_S))
+            found = await cancellable(fetch(self._subscription, self._asked, WAIT_S))
         except TimeoutError:
-            # Raised by nats-py, or sometimes by asyncio.
             return []
         except nats.errors.Error as error:
             await self.aclose()
