@@ -62,16 +62,17 @@ def test_classes_of_ccxt_are_used_in_one_folder() -> None:
     assert found == []
 
 
-def test_private_names_of_nats_py_are_used_in_its_patches_only() -> None:
-    """Those are `natspy.py`, `ordered_consumers.py` and `pull.py` in `bus`.
+PATCHES_OF_NATS_PY = ("natspy.py", "ordered_consumers.py", "pull.py")
+"""In `bus`."""
 
-    Names of a named tuple are public; one's own are one's own.
-    """
+
+def test_private_names_of_nats_py_are_used_in_its_patches_only() -> None:
+    """Names of a named tuple are public; one's own are one's own."""
     found = []
     for portion in PORTIONS:
         for path in [path for folder in ROOT.glob(f"{portion}/tickwire") for path in folder.rglob("*.py")]:
             tree = ast.parse(path.read_text())
-            if path.name in ("natspy.py", "ordered_consumers.py", "pull.py") or not any("nats" in name for name in imported(tree)):
+            if path.name in PATCHES_OF_NATS_PY or not any("nats" in name for name in imported(tree)):
                 continue
             for node in ast.walk(tree):
                 match node:
