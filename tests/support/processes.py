@@ -97,7 +97,7 @@ async def running_simulator(*arguments: str) -> AsyncIterator[SimulatorProcess]:
 
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:
     """The environment of a tickwire process of a test: nothing of the developer's settings, and no page by `up`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKWIRE_", "NATS_CONTEXT"))}
     return clean | NO_AUTHORITIES | {"TICKWIRE_DATA_DIR": str(data_dir), "TICKWIRE_WEB_ENABLED": "false"} | variables
 
 

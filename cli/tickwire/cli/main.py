@@ -39,8 +39,15 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    context: Annotated[
+        str | None,
+        typer.Option("--context", metavar="NAME", help="Context of the `nats` command line; else nats.context."),
+    ] = None,
 ) -> None:
     """Options before any command."""
+    if context is not None:
+        # As the setting, which the processes that a command starts have, too.
+        os.environ["TICKWIRE_NATS_CONTEXT"] = context
 
 
 # Groups without a name: their commands stand at the top.

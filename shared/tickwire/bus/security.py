@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+from tickwire.bus import login
 from tickwire.bus.natspy import PlainText
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 from tickwire.model import broker_urls
@@ -21,7 +22,6 @@ _OF_PARTITION = re.compile(rf"\.({'|'.join(PARTITIONED.values())})-\d+(\.|$)")
 _DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"")
 _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 _TLS_SCHEMES = ("tls", "wss")
-INBOX = "_INBOX."
 _OURS = frozenset(
     {"md", "tape", "ohlcv", "jobs", "control", "archive", "cache", "fetcher", "streamer", "sink", "tickwire"}
 )
@@ -29,33 +29,25 @@ _OURS = frozenset(
 
 
 def login_options(settings: NatsSettings, url: str) -> dict[str, Any]:
-    """Options of nats-py's `connect` for the user, the password and TLS. Raises ConfigError."""
-    options: dict[str, Any] = {}
-    # A broker with a token has no users; nats-py would send the user alone.
-    with_token = broker_urls.token_of(url) is not None
-    if settings.user is not None and not with_token:
-        options["user"] = settings.user
-        # Permissions can keep a user from the replies to another.
-        options["inbox_prefix"] = inbox_of(settings.user)
-    if settings.password is not None and not with_token:
-        options["password"] = settings.password.get_secret_value()
+    """Options of nats-py's `connect` for the login and for TLS. Raises ConfigError."""
+    options = login.options(settings, url)
+    if is_ours(options.get("inbox_prefix", login.INBOX)):
+        raise ConfigError(
+            f"nats.inbox_prefix: {options['inbox_prefix']} is a subject of tickwire", "choose one such as _INBOX.desk"
+        )
     if wants_tls(settings, url):
         options["tls"] = tls_context(settings)
+        options["tls_handshake_first"] = settings.tls_first
     if settings.tls_hostname is not None:
         options["tls_hostname"] = settings.tls_hostname
     return options
 
 
-def inbox_of(user: str) -> str:
-    """Prefix of the reply subjects of a user. Raises ConfigError for a name that cannot be part of a subject."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", user):
-        raise ConfigError(f"nats.user: {user!r} cannot be part of a subject", "use letters, digits, - and _")
-    return f"{INBOX}{user}"
-
-
 def wants_tls(settings: NatsSettings, url: str) -> bool:
     """Whether nothing may be sent in plain text."""
-    return settings.tls_ca is not None or any(urlsplit(each).scheme in _TLS_SCHEMES for each in broker_urls.split(url))
+    if settings.tls_ca is not None or settings.tls_first:
+        return True
+    return any(urlsplit(each).scheme in _TLS_SCHEMES for each in broker_urls.split(url))
 
 
 def tls_context(settings: NatsSettings) -> ssl.SSLContext:
@@ -98,15 +90,8 @@ def refused(error: BaseException, settings: NatsSettings, url: str) -> TickwireE
 
 
 def _unauthorized(settings: NatsSettings, url: str) -> Forbidden:
-    where = broker_urls.without_credentials(url)
-    if broker_urls.token_of(url) is not None:
-        return Forbidden(f"the broker at {where} refuses our token", "use the URL that `tickwire url` prints there")
-    if (user := settings.user or broker_urls.user_of(url)) is None:
-        return Forbidden(
-            f"the broker at {where} refuses us without a user or a token",
-            "use the URL that `tickwire url` prints, or check nats.user and TICKWIRE_NATS_PASSWORD",
-        )
-    return Forbidden(f"the broker at {where} refuses user {user}", "check nats.user and TICKWIRE_NATS_PASSWORD")
+    what, remedy = login.refused(settings, url)
+    return Forbidden(f"the broker at {broker_urls.without_credentials(url)} refuses {what}", remedy)
 
 
 def denied(error: Exception, settings: NatsSettings, url: str) -> Forbidden | None:
@@ -115,8 +100,7 @@ def denied(error: Exception, settings: NatsSettings, url: str) -> Forbidden | No
     if found is None:
         return None
     doing = "publish to" if found[1] == "Publish" else "subscribe to"
-    user = settings.user or broker_urls.user_of(url) or "(none)"
-    return Forbidden(f"the broker does not let user {user} {doing} {found[2]}", _remedy(found[2]))
+    return Forbidden(f"the broker does not let {login.named(settings, url)} {doing} {found[2]}", _remedy(found[2]))
 
 
 def _remedy(subject: str) -> str:

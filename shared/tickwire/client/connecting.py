@@ -17,21 +17,24 @@ from tickwire.client.stream import Streams
 from tickwire.process import lifecycle, runfile
 
 
-def connect(url: str | None = None, *, config: Path | str | None = None, name: str = "client") -> Connecting:
+def connect(
+    url: str | None = None, *, config: Path | str | None = None, context: str | None = None, name: str = "client"
+) -> Connecting:
     """Connect to the broker at `url`, else to that of the configuration, else to the one that `tickwire up` runs here.
 
+    `context` names a context of the `nats` command line, which has a URL and a login.
     `async with connect() as client:` releases every feed at the end of the block. `client = await connect()` stays
     connected until `await client.close()`, or the end of the event loop. Raises BrokerUnavailable, Forbidden,
     ConfigError.
     """
-    return Connecting(url, config, name)
+    return Connecting(url, config, context, name)
 
 
 class Connecting(AbstractAsyncContextManager["Client"]):
     """A connection to be made: `await` it, or enter it."""
 
-    def __init__(self, url: str | None, config: Path | str | None, name: str) -> None:
-        self._options = (url, config, name)
+    def __init__(self, url: str | None, config: Path | str | None, context: str | None, name: str) -> None:
+        self._options = (url, config, context, name)
         self._entered: AbstractAsyncContextManager[Client] | None = None
 
     def __repr__(self) -> str:
@@ -77,9 +80,11 @@ class Connecting(AbstractAsyncContextManager["Client"]):
 
 
 @asynccontextmanager
-async def _connection(url: str | None, config: Path | str | None, name: str) -> AsyncIterator[Client]:
-    settings = configuration.load(Path(config) if config is not None else None)
-    source = url or settings.nats.url or runfile.finder(settings.data_dir)
+async def _connection(
+    url: str | None, config: Path | str | None, context: str | None, name: str
+) -> AsyncIterator[Client]:
+    settings = configuration.load(Path(config) if config is not None else None, url=url, context=context)
+    source = settings.nats.url or runfile.finder(settings.data_dir)
     async with buses.connect(settings.nats, name=f"tickwire-{name}", url=source) as bus:
         bus.service_wait.expected = settings.optional_services
         async with connected(bus, name) as client:

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def connect_sync(url: str | None = None, *, config: Path | str | None = None, name: str = "client") -> SyncClient:
+def connect_sync(
+    url: str | None = None, *, config: Path | str | None = None, context: str | None = None, name: str = "client"
+) -> SyncClient:
     """As `connect`, blocking: the client runs on a loop in a thread of its own.
 
     It lasts until the end of its `with` block, `close()`, or the end of the program.
@@ -46,7 +48,8 @@ def connect_sync(url: str | None = None, *, config: Path | str | None = None, na
 
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal(name="tickwire"))
-        client = stack.enter_context(portal.wrap_async_context_manager(connect(url, config=config, name=name)))
+        connecting = connect(url, config=config, context=context, name=name)
+        client = stack.enter_context(portal.wrap_async_context_manager(connecting))
         return SyncClient(Portal(portal), client, stack.pop_all())
 
 

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from tickwire.errors import ConfigError
 from tickwire.redaction import hide
+from tickwire.settings import nats_context
 from tickwire.settings.sections import (
     ArchiveSettings,
     CacheSettings,
@@ -90,9 +91,10 @@ class Settings(BaseSettings):
         return EnvSettingsSource(settings_cls), init_settings
 
 
-def load(path: Path | None = None) -> Settings:
+def load(path: Path | None = None, *, url: str | None = None, context: str | None = None) -> Settings:
     """Read the settings from `path`, else `$TICKWIRE_CONFIG`, else `./tickwire.toml` if it exists.
 
+    `url` and `context` take precedence over `nats.url` and `nats.context`. What the context has is part of the result.
     Raises ConfigError, which names the key, for an unreadable file, an unknown key or an invalid value.
     """
     named = path or (Path(os.environ["TICKWIRE_CONFIG"]) if os.environ.get("TICKWIRE_CONFIG") else None)
@@ -100,9 +102,31 @@ def load(path: Path | None = None) -> Settings:
     table = _read(source) if named or source.exists() else {}
     refuse_unknown_variables(os.environ)
     try:
-        return Settings(**table)
+        settings = Settings(**table)
     except ValidationError as error:
         raise _explain(error, str(source) if table else "the environment") from error
+    return settings.model_copy(update={"nats": _with_context(settings.nats, url, context)})
+
+
+def _with_context(nats: NatsSettings, url: str | None, context: str | None) -> NatsSettings:
+    """The settings of the broker with what their context, or that of $NATS_CONTEXT, adds."""
+    if url is not None:
+        # Whether it is one is said where it is used.
+        nats = nats.model_copy(update={"url": url})
+    name = context or nats.context or (os.environ.get(nats_context.VARIABLE) if nats.url is None else None)
+    if not name:
+        return nats
+    own = {each: getattr(nats, each) for each in nats.model_fields_set if getattr(nats, each) is not None}
+    added = nats_context.read(name)
+    if any(each in own for each in (*nats_context.LOGINS, "token")):
+        # A login of its own replaces all of the context's.
+        added = {
+            each: value for each, value in added.items() if each not in (*nats_context.LOGINS, "password", "token")
+        }
+    try:
+        return NatsSettings(**{**added, **own, "context": name})
+    except ValidationError as error:
+        raise _explain(error, f"NATS context {name!r}", ("nats",)) from error
 
 
 def credentials(exchange: str) -> dict[str, str]:
@@ -124,9 +148,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
-def _explain(error: ValidationError, source: str) -> ConfigError:
+def _explain(error: ValidationError, source: str, section: tuple[str, ...] = ()) -> ConfigError:
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"])
+    path = ".".join(str(part) for part in (*section, *first["loc"]))
     if first["type"] == "extra_forbidden":
         near = _nearest(str(first["loc"][-1]), _names(first["loc"][:-1]))
         return ConfigError(f"{source}: unknown key {path}", f"did you mean {near}?" if near else "remove it")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, fi
 from tickwire.model import broker_urls
 from tickwire.model.feeds.layout import ArchivedKind
 from tickwire.redaction import hide
+from tickwire.settings import nats_context
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -35,6 +36,12 @@ class NatsSettings(_Section):
     stream is kept by `replicas` servers of a cluster. Set the password in the environment: TICKWIRE_NATS_PASSWORD.
     Commands and programs wait up to `patience_s` for a service that does not answer: it may be restarting.
 
+    The login is `user` with `password`, or `creds` (a credentials file: a JWT and its key), or `nkey` (a file with the
+    seed of an NKey), or `token`. `inbox_prefix` begins the subjects of replies (default: _INBOX, with a user
+    _INBOX.<user>). `tls_first`: the broker expects TLS before it says anything (its handshake_first). `context` names
+    a context of the `nats` command line, whose values hold where none is set here; by default $NATS_CONTEXT, unless
+    there is a `url`.
+
     The embedded broker requires a token, which `tickwire url` prints as part of its URL. It listens on `port`; without
     it on the port that the data folder had last, else on 4222, else on any free one. With `websocket_port` it also
     accepts WebSockets, on loopback and only from pages of `websocket_origins`, such as "http://localhost:8000"; "*"
@@ -43,8 +50,14 @@ class NatsSettings(_Section):
 
     url: str | None = None
     server: Path | None = Field(default=None, description="nats-server binary to embed instead of the packaged one")
+    context: str | None = None
     user: str | None = None
     password: Secret | None = None
+    token: Secret | None = None
+    creds: Path | None = None
+    nkey: Path | None = None
+    inbox_prefix: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")
+    tls_first: bool = False
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -55,6 +68,12 @@ class NatsSettings(_Section):
     port: int | None = Field(default=None, ge=1, le=65535)
     websocket_port: int | None = Field(default=None, ge=1, le=65535)
     websocket_origins: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_one_login(self) -> NatsSettings:
+        if len([each for each in nats_context.LOGINS if getattr(self, each) is not None]) > 1:
+            raise ValueError("give one of user, creds and nkey")
+        return self
 
     @model_validator(mode="after")
     def _names_origins(self) -> NatsSettings:

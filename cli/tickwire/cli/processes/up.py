@@ -64,6 +64,9 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
         also = f" and {websocket_url}" if websocket_url is not None else ""
         render.remark(f"broker at {bus.url}{also}, data in {settings.data_dir}")
         env = {**os.environ, "TICKWIRE_NATS_URL": url, **adoption(settings)}
+        if settings.nats.context is not None:
+            # Perhaps named by $NATS_CONTEXT, which a URL would hide.
+            env["TICKWIRE_NATS_CONTEXT"] = settings.nats.context
         if page is not None:
             env["TICKWIRE_WEB_PORT"] = str(page)
         async with asyncio.TaskGroup() as group:
