@@ -64,6 +64,14 @@ class Seen:
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text
             )
 
+    async def type(self, selector: str, text: str) -> None:
+        """Put a text into a field, as typing does."""
+        await self.page.evaluate(f"""{{
+            const field = document.querySelector({json.dumps(selector)});
+            field.value = {json.dumps(text)};
+            field.dispatchEvent(new Event("input", {{ bubbles: true }}));
+        }}""")
+
     async def press(self, label: str) -> None:
         """Press the button whose label begins so."""
         await self.page.evaluate(f"document.querySelector({_button(label)}).click()")

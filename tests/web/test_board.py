@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from tickwire.errors import BadRequest, BrokerUnavailable, Busy
+from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.web import board as boards
 from tickwire.web.board import Board, Read, Source, Watch
 
@@ -87,6 +87,9 @@ async def test_a_slow_tab_gets_the_newest_value_not_every_one() -> None:
                 pass
             newest = counter.reads
             assert await value(slow) >= newest - 1
+            # What was skipped is counted.
+            assert slow.skipped() >= 4
+            assert slow.skipped() == 0
 
 
 async def test_what_nobody_watches_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +123,13 @@ async def test_a_failure_is_told_and_ends_with_the_next_reading() -> None:
                     found = msgspec.json.decode((await watch.news())[0])
 
 
-async def test_unknown_things_and_too_many_are_refused() -> None:
+async def test_an_unknown_thing_or_one_too_many_is_told_and_hides_no_other() -> None:
     async with board(Counter(), most=2) as made:
-        with pytest.raises(BadRequest), made.watching(["elsewhere"]):
-            pass
-        with made.watching(["thing 1", "thing 2"]), pytest.raises(Busy), made.watching(["thing 3"]):
-            pass
+        with made.watching(["elsewhere", "thing 1"]) as watch:
+            (refused,) = await watch.news()
+            assert msgspec.json.decode(refused) == {"name": "elsewhere", "data": None, "error": "no elsewhere"}
+            assert await value(watch) > 0
+        with made.watching(["thing 1", "thing 2", "thing 3"]) as watch:
+            (refused,) = await watch.news()
+            assert "2 different things are watched already" in msgspec.json.decode(refused)["error"]
+            assert {msgspec.json.decode(each)["name"] for each in await watch.news()} <= {"thing 1", "thing 2"}

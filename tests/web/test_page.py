@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
+import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
@@ -34,6 +37,7 @@ UNNAMED = """
 [...document.querySelectorAll("button, a, input")]
     .filter((each) => !(each.ariaLabel || each.innerText || each.labels?.length)).length
 """
+ODD = ["BTC/USDT:USDT", "a\\b?#&%25'\"", "₿/€ \u202e", "x" * 4096, "<b>B</b>", "=41", "\x00"]
 WELL = "✓ nothing is wrong"
 
 
@@ -58,6 +62,8 @@ async def test_the_overview_has_what_the_services_say(seen: Seen, line: Pipeline
     assert 0 < int(row[7].replace(",", "")) <= report.messages
     for service in SERVICES:
         await seen.until_row("Services", service)
+    (room,) = [row[6] for row in await seen.rows("Services") if row[0] == "cache"]
+    assert room.endswith(f"{round(shutil.disk_usage(line.cache_dir).total / 1e9, 1)} GB free")
     assert {row[0] for row in await seen.rows("Leases")} == {"cache", "streamer"}
     await seen.until_text("#troubles", WELL)
 
@@ -113,14 +119,46 @@ async def test_a_market_shows_what_the_cache_and_the_tape_have(seen: Seen, line:
     tape = [(float(each[2]), float(each[3])) for each in reversed(await seen.rows("Tape of binance BTC/USDT"))]
     stored = [(each.price, each.amount) for each in (await live.on_tape(line.bus, BTC)).trades]
     assert any(stored[at : at + 50] == tape for at in range(len(stored)))
+    depth = await seen.page.evaluate("document.querySelector('.depth svg').ariaLabel")
+    assert re.fullmatch(r"depth of binance BTC/USDT 1m: bids: \S+ from \S+ to \S+; asks: \S+ from \S+ to \S+", depth)
     # Values that came since have left the chart to its library.
     assert await seen.page.evaluate("document.querySelectorAll('.chart.js-plotly-plot').length") == 1
     for kind in ("book", "candle"):
         await seen.press(f"stop {kind} binance BTC/USDT")
     await seen.until_text(".ladder.stale", "◐ not live: the feed does not run")
+    await seen.page.until("document.querySelector('.depth svg') === null")
     async with asyncio.timeout(100):
         while [each.feed for each in await reports(line.bus)] != [BTC]:
             await asyncio.sleep(0.05)
+
+
+async def test_markets_of_all_exchanges_are_found_as_one_types(seen: Seen) -> None:
+    await seen.open("/market")
+    await seen.until_text("#found", "binance BTC/USDT")
+    await seen.type("input[name=market]", "eth")
+    await seen.until_text("[aria-label='Markets of binance']", "ETH/USDT")
+    await seen.type("input[name=market]", "ETHH/USDT")
+    await seen.until_text("#found", "no such market; did you mean ETH/USDT")
+    # By keys alone: to the suggestion, and pressed.
+    await seen.page.evaluate("document.querySelector('#found a').focus()")
+    await seen.key("Enter")
+    await seen.until_row("Feeds of binance ETH/USDT", "trade", "■ does not run")
+    assert await seen.page.evaluate("new URLSearchParams(location.search).get('m')") == "binance ETH/USDT 1m"
+    await seen.type("input[name=market]", "nosuch btc")
+    await seen.until_text("#found", "no such market")
+    await seen.type("input[name=market]", "binance btcusdt")
+    await seen.until_text("[aria-label='Markets of binance']", "BTC/USDT, in use")
+
+
+@pytest.mark.parametrize("symbol", ODD)
+async def test_an_odd_link_is_said_and_leaves_the_page_at_work(seen: Seen, symbol: str) -> None:
+    address = f"/market?{urlencode({'m': f'binance {symbol} 1m'})}&{urlencode({'m': 'binance BTC/USDT 1m'})}"
+    await seen.open(address)
+    await seen.until_row("Feeds of binance BTC/USDT", "trade", "● live")
+    await seen.until_text("#connection", "connected")
+    assert await seen.page.evaluate("document.querySelectorAll('.market').length") == 2
+    assert await seen.page.evaluate("document.querySelectorAll('main img, main b').length") == 0
+    assert await seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 async def test_nothing_that_comes_from_elsewhere_is_markup(seen: Seen, line: Pipeline) -> None:
@@ -170,4 +208,6 @@ async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, 
         await seen.until_row("Services", service)
     await seen.until_text("#connection", "connected")
     await seen.until_row("Feeds", "trade", "● live")
+    # Jobs that ended before the page's process began are known from the broker.
+    await seen.until_row("Jobs", "binance BTC/USDT 1h", "done", "24 of 24")
     assert await seen.page.evaluate("window.kept") == "kept"

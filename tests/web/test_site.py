@@ -103,7 +103,15 @@ async def test_a_tab_is_sent_what_it_watches_and_nothing_it_may_not(bus: Bus) ->
             assert [each["service"] for each in said["data"]["services"]] == ["web"]
             texts = [each["text"] for each in said["data"]["troubles"]]
             assert "no streamer answers: no feed runs" in texts
-        for wrong in ('{"watch": ["elsewhere"]}', '{"watch": ["coverage?days=100000"]}', "[", '{"watch": 3}'):
+        odd = ["elsewhere", "coverage?days=100000", "market?exchange=a/b&symbol=%00", "chart?symbol=" + "x" * 4096]
+        async with http.ws_connect("/live") as socket:
+            await socket.send_json({"watch": [*odd, "overview"]})
+            async with asyncio.timeout(60):
+                told = [await socket.receive_json() for _ in range(5)]
+            assert {each["name"]: bool(each["error"]) for each in told} == dict.fromkeys(odd, True) | {
+                "overview": False
+            }
+        for wrong in ("[", '{"watch": 3}'):
             async with http.ws_connect("/live") as socket:
                 await socket.send_str(wrong)
                 async with asyncio.timeout(60):

@@ -154,6 +154,11 @@ class FolderRoot:
         self._folder = folder.absolute()
 
     @property
+    def folder(self) -> Path:
+        """The folder."""
+        return self._folder
+
+    @property
     def url(self) -> str:
         """The folder."""
         return str(self._folder)

@@ -183,17 +183,21 @@ def may_answer(request: Msg) -> bool:
     return len(request.reply.encode(errors="replace")) <= SUBJECT_BYTES
 
 
-def _correct(metrics: Metrics, stats: EndpointStats) -> dict[str, str] | None:
+def _correct(metrics: Metrics, stats: EndpointStats) -> dict[str, object] | None:
     """Set the statistics from those of `answer`: nats-py counts a request before it is answered.
 
-    Returns their `data`: why the process is not ready, if it is not, for who may not reach its monitoring port.
+    Returns their `data`: why the process is not ready, if it is not, and the room that it has for its files, for who
+    may not reach its monitoring port.
     """
     answered = metrics.answered[stats.subject]
     stats.num_errors, stats.last_error = answered.errors, answered.last_error
     stats.processing_time = answered.nanoseconds
     stats.average_processing_time = answered.nanoseconds // max(1, answered.count)
     reason = metrics.ready.reason()
-    return {"trouble": reason} if reason is not None else None
+    data: dict[str, object] = {"trouble": reason} if reason is not None else {}
+    if metrics.space is not None:
+        data["space"] = metrics.space._asdict()
+    return data or None
 
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
+import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
-from nats.js.api import DeliverPolicy
 
-from tickwire.bus import graceful_close, streams
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import retry_jetstream
+from tickwire.bus.requests import direct_get, retry_jetstream
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.model import subjects
 from tickwire.model.messages import CancelRequest, FetchRequest, Job
 from tickwire.model.times import now_ms
 
 READ_S = 30.0
-"""Time limit for reading the job messages of the last hour."""
+"""Time limit for each message of jobs."""
+PAGE, PAGE_BYTES = 256, 4 << 20
+SEQUENCE, SUBJECT = "Nats-Sequence", "Nats-Subject"
+"""Headers of messages that are read by direct get (ADR-31)."""
 CANCEL_S = 15.0
 
 
@@ -67,34 +69,33 @@ async def _job(bus: Bus, job_id: str, request: FetchRequest) -> Job:
 
 
 async def last_messages(bus: Bus) -> list[Job]:
-    """Return the newest message of each job of the last hour, oldest first. Raises BrokerUnavailable."""
-    try:
-        info = await retry_jetstream(lambda: bus.jetstream.stream_info(streams.JOB_RESULTS, subjects_filter="md.job.*"))
-    except nats.js.errors.NotFoundError:
-        return []
+    """Return the newest message of each job of the last hour, oldest first. Raises BrokerUnavailable.
+
+    Read by direct gets, which a user may send who may not make consumers.
+    """
     found: dict[str, Job] = {}
-    if not info.state.subjects:
-        return []
-    all_read = asyncio.Event()
-
-    async def take(message: Msg) -> None:
-        job = bus.undecodable.decode(message.subject, message.data, Job)
-        if job is not None:
-            found.pop(job.id, None)
-            found[job.id] = job
-        if message.metadata.num_pending == 0:
-            all_read.set()
-
-    subscription = await bus.subscribe_ordered("md.job.*", streams.JOB_RESULTS, take, policy=DeliverPolicy.ALL)
+    sequence = 0
     try:
-        async with asyncio.timeout(READ_S):
-            await all_read.wait()
-    except TimeoutError as error:
-        message = f"the broker did not deliver the messages of jobs within {READ_S:g} s"
-        raise BrokerUnavailable(message, "is JetStream up?") from error
-    finally:
-        await graceful_close.unsubscribe(bus.client, subscription)
+        while page := await _job_messages(bus, sequence + 1):
+            for message in page:
+                sequence = int((message.headers or {})[SEQUENCE])
+                job = bus.undecodable.decode((message.headers or {})[SUBJECT], message.data, Job)
+                if job is not None:
+                    found.pop(job.id, None)
+                    found[job.id] = job
+    except nats.errors.NoRespondersError:
+        # A broker without the stream.
+        return []
+    except (nats.errors.Error, TimeoutError) as error:
+        message_ = f"the broker did not deliver the messages of jobs: {error!r}"
+        raise BrokerUnavailable(message_, "is JetStream up?") from error
     return list(found.values())
+
+
+async def _job_messages(bus: Bus, sequence: int) -> list[Msg]:
+    """A page of the newest messages of jobs, from a sequence on."""
+    wanted = {"seq": sequence, "next_by_subj": "md.job.*", "batch": PAGE, "max_bytes": PAGE_BYTES}
+    return await direct_get(bus.client, streams.JOB_RESULTS, wanted, READ_S)
 
 
 async def cancel_one(bus: Bus, job_id: str) -> Job:

@@ -40,6 +40,7 @@ from tickwire.model.messages import (
     Coverage,
     FetchRequest,
     Job,
+    KeyRequest,
     ListedMarket,
     MarketList,
     MarketsRequest,
@@ -69,6 +70,11 @@ class Operates:
     async def coverage(self) -> tuple[list[Coverage], list[str]]:
         """The coverage of every cached key, and the damaged files. Raises NoSuchService, BrokerUnavailable."""
         return await inventory.inventory(self.bus)
+
+    async def coverage_of(self, key: Key, part: Range) -> Coverage:
+        """The coverage of a part of a key: its `rows`, `holes` and `verified` ranges. Raises NoSuchService."""
+        request = KeyRequest(**key._asdict(), since=part.since, until=part.until)
+        return await self.bus.request("cache.coverage", request, Coverage)
 
     async def archived_days(self, exchange: str, symbol: str, since: int, until: int) -> list[Certificate]:
         """The days of a feed of trades that the archive has of `[since, until)` (ms).
@@ -156,6 +162,13 @@ class Operates:
     async def cancel_job(self, job_id: str) -> Job:
         """Cancel a job; return its newest message. Raises BadRequest for an unknown job, NoSuchService."""
         return await job_queue.cancel_one(self.bus, job_id)
+
+    async def last_jobs(self) -> list[Job]:
+        """The newest message of each job of the last hour, the oldest first. Raises BrokerUnavailable.
+
+        Programs of account DESK may not.
+        """
+        return await job_queue.last_messages(self.bus)
 
     def jobs_followed(self, take: Callable[[Job], None]) -> AbstractAsyncContextManager[object]:
         """Within the block, `take` is called with each message of every job."""

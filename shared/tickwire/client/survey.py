@@ -30,11 +30,28 @@ _LEASES = f"$KV.{streams.LEASES}."
 T = TypeVar("T")
 
 
+class Space(Struct, frozen=True, kw_only=True):
+    """The bytes of the file system of a service's folder: those that it may still write, and all."""
+
+    folder: str
+    free: Count
+    size: Count
+
+
 class _Answered(Struct, frozen=True):
     num_requests: Count = 0
     num_errors: Count = 0
     data: object = None
     """Whatever the service says of itself."""
+
+    @property
+    def space(self) -> Space | None:
+        """The room for files, if it says so."""
+        found = self.data.get("space") if isinstance(self.data, dict) else None
+        try:
+            return msgspec.convert(found, Space) if found is not None else None
+        except msgspec.ValidationError:
+            return None
 
     @property
     def trouble(self) -> str | None:
@@ -55,7 +72,10 @@ class _Stats(Struct, frozen=True):
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
-    """One running instance of a service; `trouble` is why it is not ready, null if it is."""
+    """One running instance of a service; `trouble` is why it is not ready, null if it is.
+
+    `space` is the room for the files of a cache, or of an archive in a folder; null for others.
+    """
 
     service: str
     instance: str
@@ -64,6 +84,7 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
     requests: int
     errors: int
     trouble: str | None = None
+    space: Space | None = None
 
 
 class LeaseStatus(Struct, frozen=True, kw_only=True):
@@ -170,6 +191,7 @@ async def services(bus: Bus) -> list[ServiceStatus]:
                     requests=sum(each.num_requests for each in stats.endpoints or ()),
                     errors=sum(each.num_errors for each in stats.endpoints or ()),
                     trouble=next((each.trouble for each in stats.endpoints or () if each.trouble), None),
+                    space=next((each.space for each in stats.endpoints or () if each.space), None),
                 )
             )
     return sorted(found, key=lambda each: (each.service, each.instance))

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +25,9 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tickwire.observe.readiness import Readiness
+
+if TYPE_CHECKING:
+    from tickwire.observe.disk_space import Space
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Upper bounds of the buckets of durations: from one append to a ban by an exchange."""
@@ -54,6 +58,8 @@ class Metrics:
         """By the subject of the endpoint."""
         self._texts: list[Callable[[], Text]] = []
         self.ready = Readiness()
+        self.space: Space | None = None
+        """Of the folder in which the service keeps its files, if it has one (disk_space.py)."""
         self.serving = False
         """Whether the service answers requests."""
         self.served = False

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -28,7 +29,7 @@ from tickwire.archive import days_reply
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.reads import Reads
 from tickwire.archive.stream_archive import StreamArchive
-from tickwire.archive_files.root import Root, open_root
+from tickwire.archive_files.root import FolderRoot, Root, open_root
 from tickwire.bus import streams
 from tickwire.bus.broker_identity import broker_unchanged
 from tickwire.bus.connection import Bus
@@ -40,7 +41,7 @@ from tickwire.model.feeds.layout import archived_streams
 from tickwire.model.messages.archived_book import ArchivedBookRequest
 from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedRowsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import DaysRequest
-from tickwire.observe import logs
+from tickwire.observe import disk_space, logs
 from tickwire.observe.metrics import Metrics, gauge
 from tickwire.process import lifecycle
 from tickwire.settings import ArchiveSettings, Settings
@@ -65,6 +66,8 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
     async with (
         broker_unchanged(bus, streams.names_of_archive(settings.archive), metrics),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        # An object store has no end.
+        disk_space.observed(root.folder, metrics) if isinstance(root, FolderRoot) else nullcontext(),
         asyncio.TaskGroup() as beside,
     ):
         watching = [beside.create_task(archive.watch_root())]

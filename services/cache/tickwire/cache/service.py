@@ -46,7 +46,7 @@ from tickwire.errors import Fenced, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import CacheList, Coverage, ListRequest
 from tickwire.model.subjects import Key
-from tickwire.observe import logs
+from tickwire.observe import disk_space, logs
 from tickwire.observe.metrics import Metrics, gauge
 from tickwire.process import lifecycle
 from tickwire.settings import Settings
@@ -74,6 +74,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
         folder_owner.held(settings.cache_dir, mine, adopt=settings.cache.adopt),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         stream_depth.observed(bus, streams.OHLCV, metrics),
+        disk_space.observed(settings.cache_dir, metrics),
         asyncio.TaskGroup() as tasks,
     ):
         cache = Cache(bus, leases, settings, stop, tasks, metrics)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
-from tickwire.errors import Busy
+from tickwire.errors import Busy, TickwireError
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process.backoff import Backoff
@@ -96,17 +96,29 @@ class Watch:
 
     things: Sequence[Thing]
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    refused: list[bytes] = field(default_factory=list)
+    """What is said, once, of things that cannot be watched."""
     _seen: dict[Thing, int] = field(default_factory=dict)
+    _skipped: int = 0
 
     async def news(self) -> list[bytes]:
         """Wait until something changed; return the newest message of each thing that did."""
         while True:
             self.changed.clear()
+            if self.refused:
+                said, self.refused = self.refused, []
+                return said
             found = [each for each in self.things if each.version != self._seen.get(each, 0)]
             if found:
+                self._skipped += sum(each.version - self._seen[each] - 1 for each in found if each in self._seen)
                 self._seen |= {each: each.version for each in found}
                 return [each.message for each in found if each.message is not None]
             await self.changed.wait()
+
+    def skipped(self) -> int:
+        """How many values the tab was not sent since the last call, because newer ones had come."""
+        found, self._skipped = self._skipped, 0
+        return found
 
 
 class Board:
@@ -131,8 +143,14 @@ class Board:
 
     @contextmanager
     def watching(self, names: Sequence[str]) -> Iterator[Watch]:
-        """Watch things for as long as the block lasts. Raises BadRequest for an unknown one, Busy for one too many."""
-        watch = Watch([self._thing(each) for each in dict.fromkeys(names)])
+        """Watch things for as long as the block lasts. An unknown one, or one too many, is told and hides no other."""
+        things, refused = [], []
+        for name in dict.fromkeys(names):
+            try:
+                things.append(self._thing(name))
+            except TickwireError as error:
+                refused.append(msgspec.json.encode(_Sent(name, error=str(error))))
+        watch = Watch(things, refused=refused)
         for each in watch.things:
             each.changed.add(watch.changed)
         try:

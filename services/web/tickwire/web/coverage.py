@@ -1,13 +1,13 @@
 """The heat map of what is kept: a row for each key of candles and each archived feed, a cell for each day. Pure.
 
-A day (UTC) is `complete`: all of it is known; `quiet`: likewise, and it is before the first or after the last trade;
+A day (UTC) is `complete`: all of it is known; `quiet`: likewise, and nothing traded (see quiet_days.py);
 `gap`: a part of it is missing; `unknown`: nothing of it is known; `open`: it has not ended, and is known up to its
 newest candles; `removed`: it was archived, and is no longer kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime
 from typing import Literal
 
@@ -67,9 +67,12 @@ def first_day(until: date | None, days: int, now: int) -> int:
     return max(0, begin - (days - 1) * DAY_MS)
 
 
-def row_of_key(found: Coverage, since: int, days: int, now: int) -> Row:
-    """The row of a key."""
-    cells = [_of_candles(found, Range(at, at + DAY_MS), now) for at in range(since, since + days * DAY_MS, DAY_MS)]
+def row_of_key(found: Coverage, since: int, days: int, now: int, quiet: Collection[int] = ()) -> Row:
+    """The row of a key; on the days that begin at `quiet`, between others with trades, nothing traded."""
+    cells = [
+        Cell("quiet", 1.0) if at in quiet else _of_candles(found, Range(at, at + DAY_MS), now)
+        for at in range(since, since + days * DAY_MS, DAY_MS)
+    ]
     return Row(exchange=found.exchange, symbol=found.symbol, timeframe=found.timeframe, cells=cells)
 
 

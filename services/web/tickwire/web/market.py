@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from msgspec import Struct
 
@@ -15,7 +16,9 @@ from tickwire.model.timeframes import duration_ms
 TRADES = 50
 """Trades that are shown."""
 LEVELS = 15
-"""Levels of each side of the book that are shown."""
+"""Levels of each side of the book that are shown as numbers."""
+DEPTH = 200
+"""Levels of each side that are drawn."""
 
 
 class TapeRow(Struct, frozen=True, kw_only=True):
@@ -39,6 +42,13 @@ class LadderRow(Struct, frozen=True, kw_only=True):
     share: float
 
 
+class Depth(Struct, frozen=True):
+    """For each side, from the best level on: prices, each with the amount up to and with it."""
+
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+
+
 class Ladder(Struct, frozen=True, kw_only=True):
     """A book: asks from the dearest to the best, bids from the best on. If it is not `live`, `why` says so."""
 
@@ -47,6 +57,7 @@ class Ladder(Struct, frozen=True, kw_only=True):
     live: bool
     why: str = ""
     timestamp: int | None = None
+    depth: Depth | None = None
 
 
 class Chart(Struct, frozen=True, kw_only=True):
@@ -158,7 +169,19 @@ def ladder(book: Book | None, heard_s: float, report: FeedReport | None) -> Ladd
         ]
         for side in (asks, bids)
     ]
-    return Ladder(asks=scaled[0][::-1], bids=scaled[1], live=not why, why=why, timestamp=book.timestamp)
+    return Ladder(
+        asks=scaled[0][::-1], bids=scaled[1], live=not why, why=why, timestamp=book.timestamp, depth=depth(book)
+    )
+
+
+def depth(book: Book) -> Depth:
+    """What could be traded up to each price."""
+    return Depth(list(_totals(book.bids)), list(_totals(book.asks)))
+
+
+def _totals(side: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    amounts = accumulate(amount for _, amount in side[:DEPTH])
+    return zip((price for price, _ in side[:DEPTH]), amounts, strict=True)
 
 
 def _levels(side: Sequence[tuple[float, float]]) -> list[LadderRow]:

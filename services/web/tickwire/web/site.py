@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from tickwire.web import access
 from tickwire.web.access import Asked
 from tickwire.web.actions import ACTIONS
 from tickwire.web.board import Board
+from tickwire.web.metrics import WebMetrics
 
 log = logs.get(__name__)
 
@@ -71,7 +72,12 @@ class Site:
 
     client: Client
     board: Board
+    metrics: WebMetrics
     tabs: set[web.WebSocketResponse] = field(default_factory=set)
+
+    def measured(self) -> AbstractContextManager[None]:
+        """Within the block, a scrape has the tabs and the things that are read for them."""
+        return self.metrics.reading(lambda: len(self.tabs), lambda: self.board.read)
 
     async def live(self, request: web.Request) -> web.StreamResponse:
         """Send a tab what it watches, until it is closed."""
@@ -100,8 +106,12 @@ class Site:
             names = msgspec.json.decode(text, type=Watched).watch[:WATCHED]
             with self.board.watching(names) as watch:
                 while True:
-                    for message in await watch.news():
+                    found = await watch.news()
+                    self.metrics.skipped.inc(watch.skipped())
+                    for message in found:
                         await socket.send_str(message.decode())
+                        self.metrics.frames.inc()
+                        self.metrics.frame_bytes.inc(len(message))
         except (TickwireError, msgspec.DecodeError) as error:
             await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=str(error).encode()[:120])
         except ConnectionError:
@@ -135,7 +145,7 @@ async def listening(settings: WebSettings, site: Site) -> AsyncIterator[str]:
     async def protected(_request: web.Request, answer: web.StreamResponse) -> None:
         answer.headers.update(HEADERS)
 
-    application = web.Application(middlewares=[_guard(settings)], client_max_size=BODY_BYTES)
+    application = web.Application(middlewares=[_counted(site.metrics), _guard(settings)], client_max_size=BODY_BYTES)
     page = partial(_file, FILES / "index.html")
     routes = [web.get(path, page) for path in ("/", "/coverage", "/market")]
     routes += [web.get(f"/static/{name}", partial(_file, path)) for name, path in _files().items()]
@@ -171,6 +181,25 @@ def _files() -> Mapping[str, Path]:
 
 async def _file(path: Path, _request: web.Request) -> web.FileResponse:
     return web.FileResponse(path)
+
+
+def _counted(metrics: WebMetrics) -> Middleware:
+    """Count the answers by their status."""
+
+    @web.middleware
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        status = 500
+        try:
+            answer = await handler(request)
+            status = answer.status
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        finally:
+            metrics.requests.labels(str(status)).inc()
+        return answer
+
+    return counted
 
 
 def _guard(settings: WebSettings) -> Middleware:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct
 
-from tickwire.client import Client, Job, Key, NotArchived
+from tickwire.client import Client, Key, NotArchived
 from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
 from tickwire.model.feeds import feed
 from tickwire.model.messages import Coverage
+from tickwire.model.ranges import Range
 from tickwire.model.timeframes import duration_ms
 from tickwire.model.times import now_ms
 from tickwire.settings import Settings
 from tickwire.web.board import Read, Source
 from tickwire.web.coverage import DAY_MS, CoverageView, Row, first_day, row_of_feed, row_of_key
+from tickwire.web.ended_jobs import EndedJobs
 from tickwire.web.market_readers import ChartReader, MarketReader
 from tickwire.web.overview import Overview, overview
+from tickwire.web.quiet_days import QuietDays
+from tickwire.web.search import SearchReader
 from tickwire.web.troubles import unreachable
 
 NAME = 512
@@ -32,40 +36,29 @@ DAYS = (1, 120)
 """Days that a heat map may show."""
 ROWS = 500
 """Rows of a heat map."""
+COUNTS = 200
+"""Requests of one reading for the rows of parts of keys; what they leave open comes with the next."""
 FEEDS = 100
 """Markets whose archived days are asked for."""
 MARKET_S = 0.3
 CHART_S = 1.0
-MARKETS = 5000
-"""Markets that the search offers."""
-ENDED = 50
-"""Jobs that ended of late."""
+SEARCH_S = 1.0
+MARKETS = 500
+"""Markets in use that are shown."""
 
 
 class Markets(Struct, frozen=True):
-    """Markets as (exchange, symbol)."""
+    """Markets as (exchange, symbol), and why some may be lacking."""
 
     markets: list[tuple[str, str]]
+    remark: str = ""
 
 
-class EndedJobs:
-    """The last jobs that ended since the page is served, the newest first."""
+@dataclass
+class Asked:
+    """How many requests of a kind one reading has sent."""
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-
-    def take(self, job: Job) -> None:
-        """Note a message of a job."""
-        if job.ended:
-            self._jobs.pop(job.id, None)
-            self._jobs[job.id] = job
-            if len(self._jobs) > ENDED:
-                del self._jobs[next(iter(self._jobs))]
-
-    @property
-    def newest(self) -> Sequence[Job]:
-        """The jobs."""
-        return list(reversed(self._jobs.values()))
+    requests: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +68,9 @@ class Sources:
     client: Client
     settings: Settings
     ended: EndedJobs
+    quiet: QuietDays
+    used: set[str] = field(default_factory=set)
+    """Exchanges of which something was kept or running when it was last looked."""
 
     def find(self, name: str) -> Source:
         """Return how a thing is read. Raises BadRequest for an unknown name."""
@@ -87,6 +83,9 @@ class Sources:
                 return Source(partial(reading, partial(self.coverage, *_days(query))), COVERAGE_S)
             case "markets":
                 return Source(partial(reading, self.markets), COVERAGE_S)
+            case "search":
+                venues = {*self.settings.exchange, *self.used}
+                return Source(SearchReader(self.client, query.get("q", ""), venues).opened, SEARCH_S)
             case "market":
                 return Source(MarketReader(self.client, *_market(query)).opened, MARKET_S)
             case "chart":
@@ -110,23 +109,39 @@ class Sources:
         since = first_day(until, days, now)
         keys, damaged = await self.client.coverage()
         archived, remark = await self._archived(keys, since, days)
-        rows = [*(row_of_key(each, since, days, now) for each in keys), *archived]
+        asked = Asked()
+        rows = [*[await self._row_of_key(each, since, days, now, asked) for each in keys[:ROWS]], *archived]
+        more = max(0, len(keys) - ROWS) + max(0, len(rows) - ROWS)
         return CoverageView(
             at=now,
             since=since,
             days=days,
             rows=rows[:ROWS],
-            more=max(0, len(rows) - ROWS),
+            more=more,
             damaged=damaged,
             remark=remark,
         )
 
+    async def _row_of_key(self, found: Coverage, since: int, days: int, now: int, asked: Asked) -> Row:
+        part = Range(since, since + days * DAY_MS)
+        quiet, took = await self.quiet.of(found, part, COUNTS - asked.requests)
+        asked.requests += took
+        return row_of_key(found, since, days, now, quiet)
+
     async def markets(self) -> Markets:
-        """The markets of which something is kept or running."""
-        keys, _ = await self.client.coverage()
-        feeds = await self.client.feeds()
-        found = {(each.exchange, each.symbol) for each in keys} | {(each.exchange, each.symbol) for each in feeds}
-        return Markets(markets=sorted(found)[:MARKETS])
+        """The markets of which something is kept or running; a service that is away hides those of its own alone."""
+        found: set[tuple[str, str]] = set()
+        remarks = []
+        try:
+            found |= {(each.exchange, each.symbol) for each in await self.client.feeds()}
+        except TickwireError as error:
+            remarks.append(str(error))
+        try:
+            found |= {(each.exchange, each.symbol) for each in (await self.client.coverage())[0]}
+        except TickwireError as error:
+            remarks.append(str(error))
+        self.used.update(exchange for exchange, _ in found)
+        return Markets(markets=sorted(found)[:MARKETS], remark="; ".join(remarks))
 
     async def _archived(self, keys: Sequence[Coverage], since: int, days: int) -> tuple[list[Row], str]:
         """The rows of feeds of trades, if an archive runs, and what to say of them: its failure hides no candles."""

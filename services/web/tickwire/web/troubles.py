@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tickwire.client import Job
-from tickwire.client.survey import Status
+from tickwire.client.survey import ServiceStatus, Status
 from tickwire.model.feeds import FeedReport
 
 CORE = ("cache", "fetcher", "streamer")
@@ -24,6 +24,8 @@ SILENT_MS = 300_000
 """A live feed is silent after this time: `streamer.feed_silence_s`, after which it is subscribed again."""
 BACKLOG = 0.5
 """A queue is a backlog when so much of its stream is full."""
+ROOM_BYTES, ROOM_SHARE = 1_000_000_000, 0.02
+"""A folder with less free space, or a smaller share of it, is nearly full."""
 QUEUES = {"OHLCV": "pages of candles wait for the cache", "JOBS": "jobs wait for a fetcher"}
 LISTED = 5
 """Feeds of one trouble that are named; the others are counted."""
@@ -53,6 +55,7 @@ def troubles(status: Status, ended: Sequence[Job], expected: frozenset[str]) -> 
             Trouble(level="error", text=f"damaged file: {line}", remedy="tickwire candles repair")
             for line in status.damaged
         ),
+        *_full(status.services),
         *_feeds(status.feeds or [], status.at),
         *_queues(status),
         *_jobs(status.jobs, ended),
@@ -74,6 +77,18 @@ def _absent(status: Status, expected: frozenset[str]) -> Iterator[Trouble]:
     for each in status.services:
         if each.trouble is not None:
             yield Trouble(level="error", text=f"{each.instance} is not ready: {each.trouble}")
+
+
+def _full(services: Sequence[ServiceStatus]) -> Iterator[Trouble]:
+    """Several instances may share a folder."""
+    for space in {each.space.folder: each.space for each in services if each.space is not None}.values():
+        if space.free < ROOM_BYTES or space.free < ROOM_SHARE * space.size:
+            share = f"{space.free / space.size:.1%}" if space.size else "nothing"
+            yield Trouble(
+                level="warning",
+                text=f"{space.folder} is nearly full: {space.free / 1e9:,.1f} GB ({share}) are free",
+                remedy="free some space; what cannot be written is retried",
+            )
 
 
 def _feeds(feeds: Sequence[FeedReport], now: int) -> Iterator[Trouble]:

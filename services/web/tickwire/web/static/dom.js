@@ -1,8 +1,18 @@
 // Elements from data. Everything that is shown is text of a node, never markup.
+// The name of a kind of element, not an address.
+const SVG = "http:/" + "/www.w3.org/2000/svg";
+
+/** An element of a drawing. */
+export function s(tag, attributes, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
 
 /** An element; `attributes` with null or false are left out. */
 export function h(tag, attributes, ...children) {
-  const made = document.createElement(tag);
+  return filled(document.createElement(tag), attributes, children);
+}
+
+function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : String(value));
   }

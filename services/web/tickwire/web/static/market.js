@@ -1,11 +1,25 @@
 // Markets side by side: chart, tape and book of each, and buttons that start and stop its feeds.
 import { age, count, does, h, table, time } from "/static/dom.js";
+import { depth } from "/static/depth.js";
 import { state } from "/static/overview.js";
 
 export const title = "Market";
 const KINDS = ["trade", "book", "ticker", "candle"];
 const TIMEFRAMES = ["1m", "5m", "15m", "1h", "4h", "1d", "1w"];
 const MOST = 4;
+const TYPED = 128;
+const PAUSE_MS = 250;
+const OFFERED = 12;
+// What is searched: what was typed before the last pause.
+let wanted = "";
+let pausing = null;
+
+/** Something was typed: search it once there is a pause. */
+export function typed(field, again) {
+  if (field.name !== "market") return;
+  clearTimeout(pausing);
+  pausing = setTimeout(() => { wanted = field.value.trim().slice(0, TYPED); again(); }, PAUSE_MS);
+}
 
 /** The markets of an address: each `m` is an exchange, a symbol and a timeframe. */
 function chosen(query) {
@@ -15,7 +29,10 @@ function chosen(query) {
 
 const liveName = ({ exchange, symbol }) => `market?${new URLSearchParams({ exchange, symbol })}`;
 const chartName = (each) => `chart?${new URLSearchParams(each)}`;
-export const names = (query) => ["markets", ...chosen(query).flatMap((each) => [liveName(each), chartName(each)])];
+const searchName = (text) => `search?${new URLSearchParams({ q: text })}`;
+// As the bus has them (tickwire.model.subjects).
+const tooLong = ({ exchange, symbol, timeframe }) => exchange.length > 32 || [...symbol].length > 64 || timeframe.length > 5;
+export const names = (query) => ["markets", ...(wanted ? [searchName(wanted)] : []), ...chosen(query).filter((each) => !tooLong(each)).flatMap((each) => [liveName(each), chartName(each)])];
 
 /** The query of the address once a market was added. */
 export function asked(fields, query) {
@@ -32,14 +49,36 @@ function without(query, place) {
   return `/market?${wanted}`;
 }
 
-function search(values) {
-  const options = (values.markets?.markets ?? []).map(([exchange, symbol]) => h("option", { value: `${exchange} ${symbol}` }));
+function search() {
   return h("form", { "aria-label": "Add a market" },
-    h("label", {}, "Market: exchange and symbol",
-      h("input", { name: "market", list: "known", required: true, pattern: "\\s*\\S+\\s+\\S.*", placeholder: "binance BTC/USDT", autocomplete: "off" })),
-    h("datalist", { id: "known" }, options),
+    h("label", {}, "Market: exchange and symbol, or a part of one",
+      h("input", { name: "market", required: true, pattern: "\\s*\\S+\\s+\\S.*", placeholder: "binance BTC/USDT", autocomplete: "off",
+        maxlength: TYPED, title: "an exchange, a space, and a symbol", "aria-controls": "found" })),
     h("label", {}, "Timeframe", h("select", { name: "timeframe" }, TIMEFRAMES.map((each) => h("option", {}, each)))),
     h("button", {}, "Show"));
+}
+
+/** The markets that were found, or those in use: links that show them, too. */
+function found(values, query) {
+  const timeframe = document.querySelector("select[name=timeframe]")?.value ?? TIMEFRAMES[0];
+  const link = (exchange, symbol, text) => h("li", {},
+    h("a", { href: `/market?${asked({ market: `${exchange} ${symbol}`, timeframe }, query)}` }, text));
+  const known = values.markets?.markets ?? [];
+  const note = (text) => text ? h("p", { class: "warn" }, `▲ ${text}`) : null;
+  if (!wanted) {
+    return [known.length ? h("ul", { class: "links", "aria-label": "Markets in use" },
+      known.slice(0, OFFERED).map(([exchange, symbol]) => link(exchange, symbol, `${exchange} ${symbol}`))) : null, note(values.markets?.remark)];
+  }
+  const result = values[searchName(wanted)];
+  if (!result) return h("p", { class: "dim" }, "searching …");
+  const used = (exchange, symbol) => known.some((each) => each[0] === exchange && each[1] === symbol) ? ", in use" : "";
+  return [note(result.note), result.venues.map((venue) => h("div", { class: "venue" }, h("h3", {}, venue.exchange),
+    venue.note ? note(venue.note) : venue.markets.length ? h("ul", { class: "links", "aria-label": `Markets of ${venue.exchange}` },
+      venue.markets.map((each) => link(venue.exchange, each.symbol,
+        `${each.symbol}${each.kind === "spot" ? "" : ` (${each.kind ?? "other"})`}${each.active === false ? ", does not trade" : ""}${used(venue.exchange, each.symbol)}`)),
+      venue.total > venue.markets.length ? h("li", { class: "dim" }, `and ${count(venue.total - venue.markets.length)} more`) : null)
+      : h("div", { class: "dim" }, "no such market", venue.near.length ? ["; did you mean ", h("ul", { class: "links" },
+        venue.near.map((each) => link(venue.exchange, each, each)))] : null)))];
 }
 
 function feeds(market, live) {
@@ -91,14 +130,20 @@ export function draw(values, query) {
     const live = values[liveName(market)];
     const chart = values[chartName(market)];
     const name = `${market.exchange} ${market.symbol} ${market.timeframe}`;
+    if (tooLong(market)) {
+      return h("section", { class: "market" }, h("h2", {}, `${name.slice(0, 80)}… `, h("a", { href: without(query, place), "aria-label": "close this market" }, "✕")),
+        h("p", { class: "bad" }, "✖ no market has such a long name"));
+    }
     return h("section", { class: "market", "aria-label": name },
       h("h2", {}, `${name} `, h("a", { href: without(query, place), "aria-label": `close ${name}` }, "✕")),
       h("div", { class: "chart", "data-kept": name, role: "img", "aria-label": `chart of ${name}` }),
       h("p", { class: "dim summary" }, chart ? summary(chart) : "reading …"),
       live ? [feeds(market, live),
-        h("div", { class: "beside" }, h("div", {}, h("h3", {}, "Book"), ladder(market, live.ladder)), h("div", {}, h("h3", {}, "Tape"), tape(market, live.tape)))] : null);
+        h("div", { class: "beside" }, h("div", {}, h("h3", {}, "Book"), ladder(market, live.ladder)),
+          h("div", {}, h("h3", {}, "Depth"), depth(name, live.ladder.depth, live.ladder.live) ?? h("p", { class: "dim" }, "no book")),
+          h("div", {}, h("h3", {}, "Tape"), tape(market, live.tape)))] : null);
   });
-  return [search(values), h("div", { class: "markets" }, panels.length ? panels : h("p", { class: "dim" }, "choose a market"))];
+  return [search(), h("div", { id: "found", role: "status", "aria-live": "polite" }, found(values, query)), h("div", { class: "markets" }, panels.length ? panels : h("p", { class: "dim" }, "choose a market"))];
 }
 
 let library = null;
@@ -142,6 +187,8 @@ export async function drawn(values, query) {
 
 /** The view is left: its charts listen to nothing any more. */
 export function left() {
+  clearTimeout(pausing);
+  wanted = "";
   for (const each of document.querySelectorAll(".chart")) window.Plotly?.purge(each);
 }
 

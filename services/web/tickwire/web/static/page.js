@@ -26,6 +26,10 @@ function show(address, push = true) {
   main.replaceChildren();
   drawViews();
   draw();
+  watch();
+}
+
+function watch() {
   live.watch(view.names(new URLSearchParams(location.search)));
 }
 
@@ -78,6 +82,9 @@ async function act(button) {
 }
 
 document.addEventListener("redraw", draw);
+document.addEventListener("change", draw);
+// A view may watch other things as one types.
+document.addEventListener("input", (event) => view.typed?.(event.target, () => { watch(); draw(); }));
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-do]");
