@@ -119,6 +119,8 @@ async def serve(
                 subject=endpoint.subject,
                 queue_group=queue,
                 handler=_in_task(bus, endpoint, group, counted),
+                # Left out, it would be null.
+                metadata={},
             )
         try:
             # After the endpoints: a client that got an answer to its ping may send a request. Returns when the server
@@ -192,7 +194,8 @@ def _correct(metrics: Metrics, stats: EndpointStats) -> dict[str, object] | None
     answered = metrics.answered[stats.subject]
     stats.num_errors, stats.last_error = answered.errors, answered.last_error
     stats.processing_time = answered.nanoseconds
-    stats.average_processing_time = answered.nanoseconds // max(1, answered.count)
+    # By ADR-32 of the requests received. Those that another instance received and passed on count in the total only.
+    stats.average_processing_time = answered.nanoseconds // stats.num_requests if stats.num_requests else 0
     reason = metrics.ready.reason()
     data: dict[str, object] = {"trouble": reason} if reason is not None else {}
     if metrics.space is not None:
