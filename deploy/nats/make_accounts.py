@@ -2,7 +2,8 @@
 
 NATS has no wildcard for a part of a name, so what users may do with the streams TRADES-<p> and BOOK_DELTAS-<p> has an
 entry for each of them. The entries of partition 0 are repeated for the others; the rest of the file stays as it is.
-Needs Python alone. Reload nats-server afterwards (`nats-server --signal reload`), or restart it.
+With `--export` it also enables the users of account EXPORT. Needs Python alone. Reload nats-server afterwards
+(`nats-server --signal reload`), or restart it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ _METADATA = re.compile(r"STREAM\.INFO\.TRADES-0|tickwire\.TRADES-0")
 def with_partitions(text: str, count: int) -> str:
     """The text of accounts.conf with entries for so many partitions."""
     return "".join(f"{each}\n" for line in text.splitlines() for each in _lines(line, count))
+
+
+def with_export(text: str) -> str:
+    """The text with the lines of account EXPORT's users."""
+    return re.sub(r"(?m)^( *)#export ", r"\1", text)
 
 
 def _lines(line: str, count: int) -> Iterator[str]:
@@ -54,10 +60,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="List the streams of the tape's partitions in accounts.conf.")
     parser.add_argument("partitions", type=int, help="tape.partitions of tickwire.toml")
     parser.add_argument("file", type=Path, nargs="?", default=PATH, help="accounts.conf (default: the one beside)")
+    parser.add_argument("--export", action="store_true", help="enable the users of account EXPORT")
     options = parser.parse_args()
     if not 1 <= options.partitions <= MOST:
         parser.error(f"partitions: 1 to {MOST}")
-    options.file.write_text(with_partitions(options.file.read_text(), options.partitions))
+    text = with_partitions(options.file.read_text(), options.partitions)
+    options.file.write_text(with_export(text) if options.export else text)
 
 
 if __name__ == "__main__":

@@ -33,28 +33,28 @@ class SlowReader:
 
     def __init__(self, bus: Bus, others: Bus) -> None:
         self.bus = bus
-        self._requests = 0
+        self._took = 0
         self._others = others
         self._socket: Any = bus.client._transport._io_writer.transport  # type: ignore[union-attr]
 
-    async def answered(self) -> int:
-        """How many requests the cache has answered to their end: `num_requests` counts them when they begin."""
+    async def took(self) -> int:
+        """How long the cache took for all requests that it has answered to their end, ns: each adds to it."""
         reply = await self._others.client.request("$SRV.STATS.cache", b"", timeout=60)
         found = json.loads(reply.data)["endpoints"]
         of_get = next(each for each in found if each["subject"] == "cache.get")
-        return round(int(of_get["processing_time"]) / max(1, int(of_get["average_processing_time"])))
+        return int(of_get["processing_time"])
 
     async def read(self, chunks: AsyncGenerator[CandleColumns, None], page_rows: int) -> int:
         """Read chunks, but after the first of each page nothing until the cache has sent all of it; the rows."""
         rows = 0
         async for chunk in chunks:
             if rows % page_rows == 0 and chunk.count:
-                self._requests += 1
                 async with asyncio.timeout(100):
-                    while await self.answered() < self._requests:
+                    while (took := await self.took()) == self._took:
                         # Again: what reads the socket may have paused it, too, and have resumed it.
                         self._socket.pause_reading()
                         await asyncio.sleep(0.01)
+                self._took = took
                 self._socket.resume_reading()
             rows += chunk.count
         return rows

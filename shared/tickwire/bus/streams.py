@@ -19,7 +19,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.bus import fast_ingest, foreign_stores, tape_streams, work_streams
+from tickwire.bus import export_streams, fast_ingest, foreign_stores, tape_streams, work_streams
 from tickwire.bus.natspy import server_version
 from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import ConfigError, StorageError
@@ -156,6 +156,12 @@ async def _made(
                 f"{_room(configs)} MiB in all",
                 f"free space on its disk, or raise max_file_store in its configuration{lower}",
             ) from error
+
+
+async def declare_export(jetstream: JetStreamContext, tape: TapeSettings, replicas: int = 1) -> None:
+    """Make or update the streams of account EXPORT, as a user of it. Raises StorageError."""
+    smallest = _room(export_streams.configs(tape.model_copy(update=SIZES), replicas))
+    await _made(jetstream, export_streams.configs(tape, replicas), "tape.trades_bytes, candles_bytes", smallest)
 
 
 async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, replicas: int = 1) -> None:

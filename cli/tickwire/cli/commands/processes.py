@@ -59,11 +59,15 @@ def service(
 
 
 @app.command()
-def declare(config: Config = None, json: Json = False) -> int:
+def declare(
+    config: Config = None,
+    export: Annotated[bool, typer.Option("--export", help="Those of account EXPORT, as its user exporter.")] = False,
+    json: Json = False,
+) -> int:
     """Create the broker's streams as configured, for services that are not permitted to."""
     from tickwire.cli.processes import declare as module
 
-    return invoke(module.declare, config, json)
+    return invoke(module.declare, config, export, json)
 
 
 @app.command()
