@@ -128,9 +128,20 @@ async def test_a_connector_may_change_nothing_of_ours_nor_of_the_copies(server: 
     client = await nats.connect(
         server.url, user="export", password="p-export", inbox_prefix="_INBOX.export", error_cb=hear
     )
-    api = ("PURGE.EXPORT_TRADES", "DELETE.EXPORT_TRADES", "UPDATE.EXPORT_TRADES", "CREATE.MINE", "PURGE.TRADES-0")
+    api: tuple[str, ...] = (
+        "PURGE.EXPORT_TRADES",
+        "DELETE.EXPORT_TRADES",
+        "UPDATE.EXPORT_TRADES",
+        "CREATE.MINE",
+        "PURGE.TRADES-0",
+    )
     api += ("DELETE.TRADES-0", "MSG.DELETE.EXPORT_TRADES", "RESTORE.MINE", "SNAPSHOT.EXPORT_TRADES")
-    subjects = ("tape.trade.0.binance.BTC-USDT", "md.trade.binance.BTC-USDT", "fetcher.fetch", "cache.get")
+    subjects: tuple[str, ...] = (
+        "tape.trade.0.binance.BTC-USDT",
+        "md.trade.binance.BTC-USDT",
+        "fetcher.fetch",
+        "cache.get",
+    )
     subjects += ("tickwire.api.CONSUMER.CREATE.TRADES-0.mine", "tickwire.export.TRADES-0.x", "$JS.FC.TRADES-0.x")
     for subject in (*subjects, *(f"$JS.API.STREAM.{each}" for each in api)):
         await client.publish(subject, b"{}")
