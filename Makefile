@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Uses uv where it is installed, else venv and pip, with the same locked versions.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak conformance images dist bounds docs lint fix format bench schemas lock clean .env
+.PHONY: demo test soak conformance images dist bounds pythons docs lint fix format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -49,6 +49,23 @@ bounds: .venv/.installed
 	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/bus/test_leases.py tests/observe/test_monitoring_port.py \
 		tests/cli/test_usage.py tests/cli/test_candles.py
 
+# The tests of logic, and of recorded files, on each Python that pyproject.toml allows. Interpreters are those of this
+# machine; one that it lacks is named, and ends this with REQUIRED=1.
+PYTHONS := 3.11 3.12 3.13 3.14
+REQUIRED :=
+pythons: .venv/.installed
+	@for each in $(PYTHONS); do \
+		export PATH="$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$each.*/bin 2> /dev/null | tail -n 1):$$PATH"; \
+		found=$$($(BIN)/uv python find --system --no-python-downloads $$each 2> /dev/null) || { \
+			echo "Python $$each: not on this machine, not tested"; test -z "$(REQUIRED)" && continue || exit 1; }; \
+		env=.venv-$$each; test -d $$env || $(BIN)/uv venv --quiet --python $$found $$env || exit 1; \
+		$(BIN)/uv pip install --quiet --python $$env/bin/python --requirement requirements.lock || exit 1; \
+		$(BIN)/uv pip install --quiet --python $$env/bin/python --no-deps --editable . || exit 1; \
+		echo "Python $$($$env/bin/python -V | cut -d' ' -f2):"; \
+		$$env/bin/python -m pytest -q -n 2 --dist loadfile -m "(pure or golden) and not soak and not images and not dist" \
+			|| exit 1; \
+	done
+
 # The site, in build/docs. A broken link ends it, as every other warning does.
 docs: .venv/.installed
 	$(BIN)/sphinx-build -q --fail-on-warning --keep-going --builder html docs build/docs
@@ -58,6 +75,7 @@ lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 # Fixes what ruff can fix by itself, and the format.
 fix: .venv/.installed
@@ -106,4 +124,4 @@ SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD 
 	@echo "$@ has the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana, and the version of the images"
 
 clean:
-	rm -rf .venv .venv-bounds dist build docs/reference .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bounds .venv-3.* dist build docs/reference .mypy_cache .ruff_cache .import_linter_cache .hypothesis
