@@ -17,6 +17,7 @@ INSTALL = {
     "chromium": f"apt-get install -y chromium nodejs npm && npm ci --prefix {EXAMPLES.name}",
     "influxdb": "apt-get install -y influxdb",
     "faketime": "apt-get install -y faketime",
+    "systemd": "apt-get install -y systemd",
 }
 
 
@@ -24,8 +25,9 @@ def absent(program: str) -> str | None:
     """Why a test that needs `program` cannot run here, with the command that helps; None where it can."""
     if program == "faketime":
         return None if faketime.library() is not None else f"{program} is not installed: {INSTALL[program]}"
-    binary = {"node": "node", "chromium": "chromium", "influxdb": "influxd"}[program]
-    found = shutil.which(binary) is not None and (program == "influxdb" or (EXAMPLES / "node_modules").is_dir())
+    binary = {"node": "node", "chromium": "chromium", "influxdb": "influxd", "systemd": "systemd-analyze"}[program]
+    alone = program in ("influxdb", "systemd")
+    found = shutil.which(binary) is not None and (alone or (EXAMPLES / "node_modules").is_dir())
     return None if found else f"{program} is not installed: {INSTALL[program]}"
 
 

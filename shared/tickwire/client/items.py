@@ -81,7 +81,10 @@ def named_item(of: Feed, item: feeds.Trade | feeds.Gap) -> NamedItem:
 
 
 class Batch(list[T]):
-    """Several items of a stream; `frame()` is a DataFrame of them."""
+    """Several items of a stream; `frame()` is a DataFrame of them.
+
+    `pandas.DataFrame(batch)` has one column of objects: pandas takes only dicts, tuples and dataclasses apart.
+    """
 
     def frame(self) -> DataFrame:
         """See `tickwire.client.frame`."""
