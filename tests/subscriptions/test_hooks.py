@@ -83,7 +83,7 @@ class Socket:
         attach(self.client, Uses(self._text(text), self._result(result), self.refused.append))
 
     def _text(self, taken: bool) -> Any:
-        def text(data: str | bytes, received: int) -> bool:
+        def text(data: str | bytes) -> bool:
             self.texts.append(data)
             if data == "raise":
                 raise ZeroDivisionError

@@ -142,7 +142,7 @@ class Life:
             first = runs[0].trades[0]
             assert content(first) == content(self.market[0])
             assert runs[0].gap == Gap(since=first.timestamp - 1, until=first.timestamp, before_id=first.id)
-            runs[0] = runs[0]._replace(gap=None)
+            runs[0] = msgspec.structs.replace(runs[0], gap=None)
         return runs
 
     def _append(self, runs: list[TradeRun]) -> None:

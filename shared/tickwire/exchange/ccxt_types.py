@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypedDict
 
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate
+from tickwire.process.loop_yield import StepPerTurn
 
 Market = Mapping[str, Any]
 """ccxt's manual, "Market structure"."""
@@ -186,6 +187,8 @@ class OpenedExchange(CcxtExchange, Protocol):
 
     gate: Gate
     clock: ExchangeClock
+    steps: StepPerTurn
+    """One answer is parsed in each turn of the loop. May be replaced by one that is shared with other work."""
 
     async def fetch_whole_page(
         self, symbol: str, timeframe: str, since: int | None, limit: int, until: int | None = None

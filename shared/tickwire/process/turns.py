@@ -28,6 +28,7 @@ class Turns:
 
     def __init__(self, units: int = UNITS) -> None:
         self._units = units
+        self._half = units // 2
         self.left = units
         """Units of this turn; a callback that finds none has itself called in the next one (`again`)."""
         self._booked = 0
@@ -41,7 +42,7 @@ class Turns:
         As long as half is left the next turn goes on with it: to count anew, the loop would have to turn again.
         """
         self.left -= units
-        if self.left < self._units // 2:
+        if self.left < self._half and not self._is_next_due:
             self._await_next()
 
     def again(self, callback: Callable[[], object]) -> None:
@@ -73,7 +74,7 @@ class Turns:
         """A turn begins. Those who wait get up to half of the one after it, which is when they run."""
         self._is_next_due = False
         self.left, self._booked = self._units - self._booked, 0
-        while self._waiting and self._booked < self._units // 2:
+        while self._waiting and self._booked < self._half:
             granted = self._waiting.popleft()
             if not granted.done():
                 granted.set_result(None)

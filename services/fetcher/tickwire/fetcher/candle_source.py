@@ -26,6 +26,7 @@ from tickwire.model.timeframes import Grid
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.process.loop_yield import StepPerTurn
 from tickwire.settings import Settings
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import kind_of, row_in_base, units_of
@@ -153,7 +154,8 @@ class CandleSource:
         )
         clock = self._exchange.clock
         try:
-            return page_rows.parse(page, request.timeframe, grid, plausibility.latest(clock.latest(), now_ms()))
+            async with self._exchange.steps:
+                return page_rows.parse(page, request.timeframe, grid, plausibility.latest(clock.latest(), now_ms()))
         except BadRows as error:
             raise errors.BadResponse(f"{self.exchange} {symbol} {request.timeframe}: {error}") from error
         except OtherGrid as other:
@@ -186,8 +188,13 @@ class CandleSource:
 
 
 @asynccontextmanager
-async def open_candle_source(exchange: str, settings: Settings, metrics: FetcherMetrics) -> AsyncIterator[CandleSource]:
-    """Open an exchange by its settings, with credentials from the environment. Raises ConfigError."""
+async def open_candle_source(
+    exchange: str, settings: Settings, metrics: FetcherMetrics, steps: StepPerTurn | None = None
+) -> AsyncIterator[CandleSource]:
+    """Open an exchange by its settings, with credentials from the environment. Raises ConfigError.
+
+    `steps`: those that it shares with other exchanges and jobs of the process.
+    """
     own = settings.of_exchange(exchange)
     credentials = config.credentials(exchange)
     await opening.described(exchange)
@@ -195,5 +202,6 @@ async def open_candle_source(exchange: str, settings: Settings, metrics: Fetcher
     timeout_ms = int(settings.fetcher.timeout_s * 1000)
     table = own.model_copy(update={"ccxt": {"timeout": timeout_ms, **own.ccxt}})
     async with opening.open_exchange(exchange, table, credentials) as opened:
+        opened.steps = steps or opened.steps
         calls = Calls(opened, settings.fetcher, own.concurrency, metrics, credentials.values())
         yield CandleSource(opened, calls, metrics)

@@ -46,8 +46,8 @@ class JobContext:
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the job that is on probation."""
     coverage_permits: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COVERAGE_REQUESTS))
-    encoding: StepPerTurn = field(default_factory=StepPerTurn)
-    """One page is encoded in each turn of the loop: acknowledgements that arrive together wake many jobs."""
+    steps: StepPerTurn = field(default_factory=StepPerTurn)
+    """One page is parsed, checked, taken or encoded in each turn of the loop: what arrives together wakes many jobs."""
 
 
 async def end_without_running(context: JobContext, request: FetchRequest, error: TickwireError) -> None:

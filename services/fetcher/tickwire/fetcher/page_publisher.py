@@ -59,11 +59,11 @@ class PagePublisher:
     """The pages of one job of a key. Made by `publishing_pages`."""
 
     def __init__(
-        self, bus: Bus, key: Key, message_prefix: str, encoding: StepPerTurn, origin: Origin = "exchange"
+        self, bus: Bus, key: Key, message_prefix: str, steps: StepPerTurn, origin: Origin = "exchange"
     ) -> None:
         self._origin = origin
         self._bus = bus
-        self._encoding = encoding
+        self._steps = steps
         self._key = key
         self._message_prefix = message_prefix
         self._to_publish: asyncio.Queue[tuple[ProvenPage, _SentPage] | None] = asyncio.Queue(UNACKNOWLEDGED)
@@ -205,7 +205,7 @@ class PagePublisher:
         """Publish pages in order until `end`. Raises BrokerUnavailable."""
         while (each := await self._to_publish.get()) is not None:
             page, sent = each
-            async with self._encoding:
+            async with self._steps:
                 data = self._encoded(page)
                 digest = hashlib.blake2b(data, digest_size=12).hexdigest()
             message_id = f"{self._message_prefix}.{digest}"
@@ -243,16 +243,16 @@ async def publishing_pages(
     key: Key,
     message_prefix: str,
     on_durable: OnDurable,
-    encoding: StepPerTurn,
+    steps: StepPerTurn,
     origin: Origin = "exchange",
 ) -> AsyncIterator[PagePublisher]:
     """Publish pages of a key within the block; at its end those put are published, unless it is cancelled.
 
     The same page published twice with the same `message_prefix` is stored once. `on_durable` is called, one call after
-    another, whenever pages became durable or were rejected. `encoding` is shared by all publishers of the process.
+    another, whenever pages became durable or were rejected. `steps` is shared by all jobs of the process.
     `origin` as in CandlePage.
     """
-    publisher = PagePublisher(bus, key, message_prefix, encoding, origin)
+    publisher = PagePublisher(bus, key, message_prefix, steps, origin)
     async with (
         bus.subscribed(subjects.stored(key), publisher.on_stored),
         bus.subscribed(subjects.rejected(key), publisher.on_rejected),

@@ -78,8 +78,8 @@ class RangeFetch:
         # What an interrupted run reported as refused is requested again.
         self._report.update(refused=[])
         bus = self._context.bus
-        encoding = self._context.encoding
-        async with publishing_pages(bus, self._key, message_prefix, self._on_durable, encoding, origin) as publisher:
+        steps = self._context.steps
+        async with publishing_pages(bus, self._key, message_prefix, self._on_durable, steps, origin) as publisher:
             plan, failure = await self._fetch(publisher)
             await publisher.wait_until_durable()
             failure = failure or self._rejection(publisher)

@@ -46,6 +46,7 @@ class RangeRequests:
         self._report = report
         self._key = report.request.key
         self._metrics = context.metrics
+        self._steps = context.steps
         self._cancellation = cancellation
         self._stop = stop
         self._audit = RowAudit(context, report) if report.request.audit else None
@@ -131,15 +132,15 @@ class RangeRequests:
                 reply = await self._unless_cancelled(self._unless_stopped(reply_to(request)))
             except ExchangeFailed as failure:
                 return failure
-            pages = pager.take(reply)
+            async with self._steps:
+                pages = [self._source.in_base_currency(self._key.symbol, page) for page in pager.take(reply)]
             self._report.update(pages=self._report.job.pages + 1, last_error="", next_try_at=None)
             self._metrics.pages.labels(exchange).inc()
             for page in pages:
                 self._metrics.rows.labels(exchange).inc(len(page.rows))
-                measured = self._source.in_base_currency(self._key.symbol, page)
                 if self._audit is not None:
-                    await self._audit.compare(measured)
-                await publisher.put(found.with_finality(measured, pager.newest))
+                    await self._audit.compare(page)
+                await publisher.put(found.with_finality(page, pager.newest))
             self._report.progress()
             if any(wanted.since <= each.since < wanted.until for each in publisher.refused):
                 # The cache will most likely reject the next pages for the same reason.

@@ -209,7 +209,7 @@ class _Fetcher:
         if name is None:
             return
         async with AsyncExitStack() as stack:
-            opened = open_candle_source(exchange, self._settings, self._context.metrics)
+            opened = open_candle_source(exchange, self._settings, self._context.metrics, self._context.steps)
             source: CandleSource | UnopenedExchange
             try:
                 source = await stack.enter_async_context(opened)

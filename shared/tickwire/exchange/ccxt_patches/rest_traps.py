@@ -59,7 +59,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any]) -> None:
         self.gate = Gate()
         self._answered = 0
-        self._parsing = StepPerTurn()
+        self.steps = StepPerTurn()
         super().__init__(config)
         self.clock = ExchangeClock(self.fetch_time if self.has.get("fetchTime") else None)
 
@@ -78,7 +78,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
                 raise errors.NetworkError(f"{error}: {error.__cause__!r}") from error
             raise
         # Pages that arrive together are parsed one in each turn of the loop.
-        async with self._parsing:
+        async with self.steps:
             if isinstance(answer, large_json.Unparsed) and not large_json.is_postponed(answer.text):
                 answer = self.parsed_later(answer)
         return answer

@@ -22,7 +22,6 @@ from ccxt.base.errors import BaseError
 
 from tickwire.exchange.ccxt_patches.combined_requests import CombinedRequests
 from tickwire.exchange.ccxt_types import CcxtClient
-from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.venues.profile import Combining
 
@@ -45,8 +44,8 @@ class Hooks(NamedTuple):
 class Uses(NamedTuple):
     """The callbacks of one socket's hooks. `text` and `result` return whether they took what they were given."""
 
-    text: Callable[[str | bytes, int], bool] | None
-    """(frame, time of receipt in ms)"""
+    text: Callable[[str | bytes], bool] | None
+    """(frame)"""
     result: Callable[[object, str], bool] | None
     """(result of ccxt's parsing, the name under which ccxt publishes it)"""
     rejected: Callable[[str], None]
@@ -163,7 +162,7 @@ def attach(client: CcxtClient, uses: Uses) -> None:
             # The socket was given up: its frames would go into the caches of its successor.
             return
         try:
-            if text is None or not text(data, now_ms()):
+            if text is None or not text(data):
                 parsing = True
                 parse(data)
         except Exception as error:  # noqa: BLE001
@@ -231,7 +230,7 @@ def prove(exchange: Any) -> Hooks:
     texts: list[str | bytes] = []
     results: list[Any] = []
 
-    def text(data: str | bytes, received: int) -> bool:
+    def text(data: str | bytes) -> bool:
         texts.append(data)
         return False
 

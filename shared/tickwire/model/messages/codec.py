@@ -26,7 +26,7 @@ def encode(message: Struct, nulls: int = 0) -> bytes:
     are None and may be. If there is no other null, decoding, which costs several times as much, is not tried.
     """
     data = _encoder.encode(message)
-    if b"null" in data and data.count(b"null") > nulls:
+    if data.count(b"null") > nulls:
         try:
             decoder(type(message))(data)
         except msgspec.MsgspecError as error:

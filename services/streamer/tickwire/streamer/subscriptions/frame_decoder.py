@@ -9,6 +9,7 @@ from ccxt.base import errors
 
 from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange, Market
 from tickwire.model.feeds import Candle
+from tickwire.model.times import now_ms
 from tickwire.process.turns import Turns
 from tickwire.streamer.subscriptions.subscription import WatchedFeed
 from tickwire.streamer.subscriptions.unified_mapper import wrong_open
@@ -69,9 +70,9 @@ class FrameDecoder:
         self._gathers = False
         self._gathered: dict[WatchedFeed, list[Any]] = {}
         self._received = 0
-        """When the last of the gathered trades was received, ms."""
+        """When the gathered trades were received, ms."""
 
-    def take(self, data: str | bytes, received: int) -> bool:
+    def take(self, data: str | bytes) -> bool:
         """Read a frame; whether it was one of the dialect's."""
         try:
             text = data if isinstance(data, str) else data.decode()
@@ -89,20 +90,20 @@ class FrameDecoder:
             # Data of feeds that are not watched any more is dropped, too: ccxt must not cache it.
             for watched in self._find((self._is_spot, kind, market, timeframe), ()):
                 if self._gathers and kind == "trade":
-                    self._received = received
                     if (before := self._gathered.get(watched)) is not None:
                         before += items
                         continue
                     self._gathered[watched] = list(items)
                 else:
                     made = _candles(self._exchange, watched, items) if kind == "candle" else items
-                    watched.take(self._client, made, received)
+                    watched.take(self._client, made, now_ms())
                 self._turns.spend(TAKEN)
         return True
 
     def gather(self) -> None:
         """Keep trades until `deliver`, which follows in the same turn of the event loop."""
         self._gathers = True
+        self._received = now_ms()
 
     def deliver(self) -> None:
         """Pass on the trades that were gathered, those of each feed together."""

@@ -66,6 +66,8 @@ class LiveVenue:
         self.snapshots = asyncio.Lock()
         self.idle_sockets = IdleSockets(opened, router)
         self.venue_clock = VenueClock(opened)
+        self.clock: Callable[[], int | None] = opened.clock.now
+        """See `FeedVenue`."""
         self.admission = self.venue_clock.admission
         self.past = PastTrades(opened, profile.trades, self.clock)
         self.minutes = MinuteMarks()
@@ -74,10 +76,6 @@ class LiveVenue:
     async def now(self) -> int | None:
         """See `FeedVenue`."""
         return await self.venue_clock.now()
-
-    def clock(self) -> int | None:
-        """See `FeedVenue`."""
-        return self.rest.clock.now()
 
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:

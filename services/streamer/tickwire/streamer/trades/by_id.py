@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import attrgetter
 
+import msgspec
+
 from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades.ordering import (
     PageResult,
@@ -172,7 +174,7 @@ class OrderingById:
             if runs and runs[-1].source == source:
                 runs[-1].trades.append(trade)
                 if received != runs[-1].received:
-                    runs[-1] = runs[-1]._replace(received=received)
+                    runs[-1] = msgspec.structs.replace(runs[-1], received=received)
             else:
                 runs.append(TradeRun([trade], received, source, None if runs else gap))
         self._next = number

@@ -115,12 +115,15 @@ class TradeFeed:
     def _send_at_once(self, trades: Sequence[Trade], received: int) -> bool:
         """Append trades in the turn in which they arrived; False if they have to go through the queue."""
         queue = self._queue
-        if not self._parked or self._ordered or queue.missing or not self._appender.free() or not trades:
+        if not self._parked or self._ordered or queue.missing or not trades:
             return False
         # Kept until they are sent: a failure here must not lose what is ordered.
         self._ordered = runs = queue.order(trades, received)
         if len(runs) == 1 and self._appender.append_now(runs[0]):
             self._ordered = []
+            if len(runs[0].trades) == len(trades):
+                # None is held back, so none is missing.
+                return True
         if self._ordered or queue.missing:
             queue.news.set()
         return True

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from tickwire.model.feeds import Gap, Trade
 
 Source = Literal["live", "rest"]
 
 
-class TradeRun(NamedTuple):
+class TradeRun(Struct, frozen=True):
     """Trades to append next, in order. `gap` is what is missing before the first of them."""
 
     trades: list[Trade]
