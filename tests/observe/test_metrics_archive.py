@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,10 @@ async def test_the_archive_counts_the_rows_of_its_files_and_the_days_that_it_cer
         await tape.write("ETH/USDT", 1)
         await tape.end_day()
         await scraper.until(lambda now: now.value("tickwire_archive_failed_days_total") > 0)
+        # It was moved away for a while.
+        disk = shutil.disk_usage(tmp_path)
+        found = await scraper.until(lambda now: now.value("tickwire_disk_size_bytes") == disk.total)
+        assert found.value("tickwire_disk_free_bytes") == pytest.approx(disk.free, rel=0.2)
         assert scraper.names == set(described("Every service", "Archive"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -154,6 +155,9 @@ async def test_what_the_cache_stores_queues_and_refuses_is_counted(
         found = await cache.until(lambda now: now.value("tickwire_cache_pages_total") == 4)
         assert found.value("tickwire_cache_rows_total") == 10_030
         assert found.value("tickwire_cache_audits_requested_total") == 0
+        disk = shutil.disk_usage(line.cache_dir)
+        assert found.value("tickwire_disk_size_bytes") == disk.total
+        assert found.value("tickwire_disk_free_bytes") == pytest.approx(disk.free, rel=0.2)
         assert found.value("tickwire_cache_archived_rows_compared_total") == 0
         assert {found.value("tickwire_cache_archived_differences_total", comparable=n) for n in ("yes", "unknown")} == {
             0

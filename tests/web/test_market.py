@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, FeedReport, Gap, State, Trade, Trades
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range, merge
-from tickwire.web.market import LEVELS, TRADES, LiveCandles, Tape, chart, ladder
+from tickwire.web.market import DEPTH, LEVELS, TRADES, LiveCandles, Tape, chart, depth, ladder
 
 pytestmark = pytest.mark.pure
 
@@ -133,3 +134,14 @@ def test_a_book_that_is_not_live_says_why(state: str, reported: FeedReport | Non
     found = ladder(book, heard_s, reported)
     assert (found.live, found.why) == (False, why)
     assert ladder(None, 0.0, report("live")).why == "no book yet"
+
+
+def test_the_depth_is_what_could_be_traded_up_to_each_price() -> None:
+    bids, asks = [(100.0, 1.0), (99.0, 2.0), (97.0, 4.0)], [(101.0, 0.5), (102.0, 0.25)]
+    book = Book(exchange="okx", symbol="BTC/USDT", state="live", timestamp=1, received=2, bids=bids, asks=asks)
+    found = depth(book)
+    assert found.bids == [(100.0, 1.0), (99.0, 3.0), (97.0, 7.0)]
+    assert found.asks == [(101.0, 0.5), (102.0, 0.75)]
+    assert depth(msgspec.structs.replace(book, bids=bids * 1000)).bids[-1][1] == pytest.approx(
+        7.0 * DEPTH / 3, rel=0.02
+    )

@@ -72,7 +72,7 @@ async def test_a_cut_is_shown_as_it_happens_and_when_it_is_over(seen: Seen, line
     await seen.open("/")
     await seen.until_row("Feeds", "trade", "● live")
     await line.simulator.fault(SOCKET, "ws_cut")
-    await seen.until_text("#troubles", "1 feed (trade binance BTC/USDT) are disconnected from the exchange")
+    await seen.until_text("#troubles", "1 feed (trade binance BTC/USDT) is disconnected from the exchange")
     await line.simulator.clear()
     await seen.until_row("Feeds", "trade", "● live")
     await seen.until_text("#troubles", WELL)
@@ -195,10 +195,19 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
 
 
 async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, line: Pipeline) -> None:
-    await seen.open("/")
+    await seen.open("/market?m=binance+BTC/USDT+1m")
     await seen.page.evaluate("window.kept = 'kept'")
+    await seen.until_button("start book binance BTC/USDT")
+    await seen.press("start book binance BTC/USDT")
+    await seen.until_text(".ladder", "● live")
     others = SERVICES[:-1]
     assert await asyncio.gather(*(line.stop(service) for service in others)) == [0, 0, 0]
+    # What was shown last is no longer shown as live.
+    await seen.until_text(".ladder.stale", "◐ not live: no streamer is running")
+    await seen.until_row("Feeds of binance BTC/USDT", "trade", "? not known")
+    await seen.until_text("#said", "book binance BTC/USDT is")
+    await seen.open("/")
+    assert await seen.page.evaluate("document.getElementById('said').textContent") == ""
     for service in others:
         await seen.until_text("#troubles", f"no {service} answers")
     assert await line.stop("web") == 0

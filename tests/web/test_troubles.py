@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.client.survey import ServiceStatus, Status, StreamStatus
+from tickwire.client.survey import ServiceStatus, Space, Status, StreamStatus
 from tickwire.model.feeds import FeedReport, State
 from tickwire.model.messages import ErrorReply, Job
 from tickwire.web.overview import overview
@@ -127,7 +127,7 @@ def test_the_worst_is_on_top() -> None:
     ]
     found = troubles(status(feeds, damaged=["x.csv: line 3"]), [], frozenset())
     assert [each.level for each in found] == ["error", "error", "warning"]
-    assert found[1].text == "1 feed (trade okx C/D) failed and are tried again: HTTP 500"
+    assert found[1].text == "1 feed (trade okx C/D) failed and is tried again: HTTP 500"
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.booleans())
@@ -137,3 +137,21 @@ def test_the_progress_of_a_job_is_a_part_of_one(cached: int, fetched: int, expec
     assert 0 <= row.progress <= 1
     assert not complete or row.progress == 1
     assert row.cancellable
+
+
+@pytest.mark.parametrize(
+    ("free", "size", "text"),
+    [
+        (900_000_000, 10**11, "/data is nearly full: 0.9 GB (0.9%) are free"),
+        (15 * 10**9, 10**12, "/data is nearly full: 15.0 GB (1.5%) are free"),
+        (21 * 10**9, 10**12, None),
+        (2 * 10**9, 5 * 10**9, None),
+    ],
+)
+def test_a_folder_that_is_nearly_full_is_said_once(free: int, size: int, text: str | None) -> None:
+    space = Space(folder="/data", free=free, size=size)
+    services = [
+        ServiceStatus(service=name, instance=f"{name}-{n}", version="1", started="", requests=0, errors=0, space=space)
+        for name, n in (("cache", 1), ("cache", 2), ("fetcher", 1), ("streamer", 1))
+    ]
+    assert said(msgspec.structs.replace(status(), services=services)) == ([text] if text else [])

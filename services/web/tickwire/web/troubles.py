@@ -30,13 +30,13 @@ QUEUES = {"OHLCV": "pages of candles wait for the cache", "JOBS": "jobs wait for
 LISTED = 5
 """Feeds of one trouble that are named; the others are counted."""
 STATES = {
-    "waiting": "have no owner yet",
-    "disconnected": "are disconnected from the exchange",
-    "failed": "failed and are tried again",
-    "resyncing": "have no valid book at the moment",
-    "repairing": "are fetching trades that were missed",
+    "waiting": ("has no owner yet", "have no owner yet"),
+    "disconnected": ("is disconnected from the exchange", "are disconnected from the exchange"),
+    "failed": ("failed and is tried again", "failed and are tried again"),
+    "resyncing": ("has no valid book at the moment", "have no valid book at the moment"),
+    "repairing": ("is fetching trades that were missed", "are fetching trades that were missed"),
 }
-"""States of a feed that are not as they should be."""
+"""States of a feed that are not as they should be: what one does, and what several do."""
 
 
 class Trouble(Struct, frozen=True, kw_only=True):
@@ -92,13 +92,14 @@ def _full(services: Sequence[ServiceStatus]) -> Iterator[Trouble]:
 
 
 def _feeds(feeds: Sequence[FeedReport], now: int) -> Iterator[Trouble]:
-    for state, text in STATES.items():
+    for state, (one, many) in STATES.items():
         of_state = [each for each in feeds if each.state == state]
         if of_state:
             reasons = ", ".join(dict.fromkeys(each.reason for each in of_state if each.reason))
             yield Trouble(
                 level="error" if state in ("failed", "disconnected") else "warning",
-                text=f"{_counted(of_state)} {text}" + (f": {reasons}" if reasons else ""),
+                text=f"{_counted(of_state)} {one if len(of_state) == 1 else many}"
+                + (f": {reasons}" if reasons else ""),
             )
     silent = [each for each in feeds if each.state == "live" and now - (each.last_message or now) > SILENT_MS]
     if silent:

@@ -87,11 +87,11 @@ function feeds(market, live) {
     const body = { kind, exchange: market.exchange, symbol: market.symbol, timeframe };
     const found = live.feeds.find((each) => each.kind === kind && (each.timeframe ?? null) === timeframe);
     const label = `${kind} ${market.exchange} ${market.symbol}`;
-    return [`${kind}${timeframe ? ` ${timeframe}` : ""}`, found ? state(found.state) : [h("span", { class: "dim" }, "■ does not run"), ""],
-      found?.reason ?? "", found?.lag_ms == null ? "–" : age(Math.abs(found.lag_ms)),
+    return [`${kind}${timeframe ? ` ${timeframe}` : ""}`, found ? [h("span", {}, state(found.state)[0], found.reason ? h("p", { class: "dim reason" }, found.reason) : null), ""]
+        : [h("span", { class: "dim" }, "■ does not run"), ""], found?.lag_ms == null ? "–" : age(Math.abs(found.lag_ms)),
       h("span", {}, does("start", body, "start", `start ${label}`), " ", does("stop", body, "stop", `stop ${label}`))];
   });
-  return table(`Feeds of ${market.exchange} ${market.symbol}`, [["feed"], ["state"], ["reason"], ["lag", "number"], [""]], rows);
+  return table(`Feeds of ${market.exchange} ${market.symbol}`, [["feed"], ["state"], ["lag", "number"], [""]], rows);
 }
 
 function tape(market, rows) {
@@ -125,9 +125,15 @@ function summary(chart) {
     + (chart.incomplete.length ? ` ${count(chart.incomplete.length)} of the live ones were not wholly observed.` : "");
 }
 
-export function draw(values, query) {
+/** What was last heard of the feeds; where nothing is heard any more, none of it counts as live. */
+function shownLive(live, error) {
+  if (!live || !error) return live;
+  return { ...live, ladder: { ...live.ladder, live: false, why: error }, feeds: live.feeds.map((each) => ({ ...each, state: "unknown" })) };
+}
+
+export function draw(values, query, errors) {
   const panels = chosen(query).map((market, place) => {
-    const live = values[liveName(market)];
+    const live = shownLive(values[liveName(market)], errors[liveName(market)]);
     const chart = values[chartName(market)];
     const name = `${market.exchange} ${market.symbol} ${market.timeframe}`;
     if (tooLong(market)) {
@@ -137,11 +143,10 @@ export function draw(values, query) {
     return h("section", { class: "market", "aria-label": name },
       h("h2", {}, `${name} `, h("a", { href: without(query, place), "aria-label": `close ${name}` }, "✕")),
       h("div", { class: "chart", "data-kept": name, role: "img", "aria-label": `chart of ${name}` }),
-      h("p", { class: "dim summary" }, chart ? summary(chart) : "reading …"),
+      h("p", { class: "dim summary" }, chart ? summary(chart) : errors[chartName(market)] ? `✖ ${errors[chartName(market)]}` : "reading …"),
       live ? [feeds(market, live),
         h("div", { class: "beside" }, h("div", {}, h("h3", {}, "Book"), ladder(market, live.ladder)),
-          h("div", {}, h("h3", {}, "Depth"), depth(name, live.ladder.depth, live.ladder.live) ?? h("p", { class: "dim" }, "no book")),
-          h("div", {}, h("h3", {}, "Tape"), tape(market, live.tape)))] : null);
+          h("div", {}, h("h3", {}, "Depth"), depth(name, live.ladder.depth, live.ladder.live) ?? h("p", { class: "dim" }, "no book"), h("h3", {}, "Tape"), tape(market, live.tape)))] : null);
   });
   return [search(), h("div", { id: "found", role: "status", "aria-live": "polite" }, found(values, query)), h("div", { class: "markets" }, panels.length ? panels : h("p", { class: "dim" }, "choose a market"))];
 }
@@ -208,8 +213,8 @@ async function paint(charts, place, name, data) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--text") }, showlegend: false,
     margin: { l: 10, r: 60, t: 10, b: 30 }, height: 340, uirevision: name, dragmode: "pan",
     xaxis: { ...axis, type: "date", anchor: "y2", rangeslider: { visible: false } },
-    yaxis: { ...axis, side: "right", domain: [0.22, 1], tickformat: "~f", fixedrange: false },
-    yaxis2: { ...axis, side: "right", domain: [0, 0.18], tickformat: "~s" },
+    yaxis: { ...axis, visible: data.times.length > 0, side: "right", domain: [0.22, 1], tickformat: "~f", fixedrange: false },
+    yaxis2: { ...axis, visible: data.times.length > 0, side: "right", domain: [0, 0.18], tickformat: "~s" },
     shapes: data.gaps.map(([since, until]) => ({
       type: "rect", xref: "x", yref: "paper", x0: since, x1: until, y0: 0, y1: 1, layer: "below",
       fillcolor: colour("--warn"), opacity: 0.25, line: { color: colour("--warn"), width: 1, dash: "dot" },

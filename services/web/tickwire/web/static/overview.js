@@ -6,6 +6,7 @@ export const names = () => ["overview"];
 
 const STATES = {
   live: ["● live", "good"], starting: ["○ starting", "dim"], waiting: ["○ waiting", "warn"], stopped: ["■ stopped", "dim"],
+  unknown: ["? not known", "warn"],
   repairing: ["◐ repairing", "warn"], resyncing: ["◐ resyncing", "warn"], disconnected: ["✖ disconnected", "bad"], failed: ["✖ failed", "bad"],
 };
 

@@ -14,6 +14,8 @@ let errors = {};
 // Values that come close together are drawn together.
 const DRAW_MS = 50;
 let soon = null;
+const LOST = "the connection is lost: what is shown is old";
+let lost = false;
 
 /** The address with some parameters changed, as links and forms want it. */
 function show(address, push = true) {
@@ -23,6 +25,8 @@ function show(address, push = true) {
   document.title = `${view.title} · tickwire`;
   values = {};
   errors = {};
+  // What was said was said of the former view.
+  said.textContent = "";
   main.replaceChildren();
   drawViews();
   draw();
@@ -43,7 +47,7 @@ function draw() {
   const failed = Object.values(errors).filter(Boolean);
   patch(main, [
     h("div", { id: "errors" }, failed.map((each) => h("p", { class: "bad" }, `✖ ${each}`))),
-    h("div", { id: "content" }, view.draw(values, query)),
+    h("div", { id: "content" }, view.draw(values, query, lost ? Object.fromEntries(live.names.map((name) => [name, LOST])) : errors)),
   ]);
   view.drawn?.(values, query);
   // What ends with today begins there.
@@ -62,7 +66,8 @@ function take(name, data, error) {
 function told(connected, why) {
   const place = document.getElementById("connection");
   place.className = connected ? "" : "lost";
-  place.textContent = connected ? "connected" : why || "the connection is lost: what is shown is old";
+  place.textContent = connected ? "connected" : why || LOST;
+  if (lost === connected) { lost = !connected; draw(); }
 }
 
 async function act(button) {
