@@ -1,7 +1,7 @@
 """Answers `fetcher.markets` from tables of the markets that exchanges list.
 
-A table is loaded when somebody asks for it first, on a loop of its own in a thread: ccxt takes long to parse the answer of
-a large exchange. Of it only what a reply has is kept. An old table is answered from while it is loaded again.
+A table is loaded when somebody asks for it first, on a loop of its own in a thread: ccxt takes long to parse the
+answer of a large exchange. Of it only what a reply has is kept. An old table is answered from while it is loaded again.
 Each instance has its own tables, whichever instance fetches candles of the exchange: one load takes a few requests.
 """
 
