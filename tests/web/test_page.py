@@ -195,6 +195,7 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
 
 
 async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, line: Pipeline) -> None:
+    job = await line.fetch(KEY, now_ms() // DAY_MS * DAY_MS - 9 * DAY_MS, now_ms() // DAY_MS * DAY_MS - 8 * DAY_MS)
     await seen.open("/market?m=binance+BTC/USDT+1m")
     await seen.page.evaluate("window.kept = 'kept'")
     await seen.until_button("start book binance BTC/USDT")
@@ -218,5 +219,5 @@ async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, 
     await seen.until_text("#connection", "connected")
     await seen.until_row("Feeds", "trade", "● live")
     # Jobs that ended before the page's process began are known from the broker.
-    await seen.until_row("Jobs", "binance BTC/USDT 1h", "done", "24 of 24")
+    await seen.until_row("Jobs", job.id, "done", "24 of 24")
     assert await seen.page.evaluate("window.kept") == "kept"
