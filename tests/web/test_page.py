@@ -195,18 +195,18 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
 
 
 async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, line: Pipeline) -> None:
-    job = await line.fetch(KEY, now_ms() // DAY_MS * DAY_MS - 9 * DAY_MS, now_ms() // DAY_MS * DAY_MS - 8 * DAY_MS)
+    before = Job(id="before", exchange="binance", symbol="A/B", timeframe="1h", state="done", since=0, until=1)
+    await line.bus.publish("md.job.before", before)
     await seen.open("/market?m=binance+BTC/USDT+1m")
     await seen.page.evaluate("window.kept = 'kept'")
-    await seen.until_button("start book binance BTC/USDT")
-    await seen.press("start book binance BTC/USDT")
-    await seen.until_text(".ladder", "● live")
+    await seen.until_row("Feeds of binance BTC/USDT", "trade", "● live")
+    await seen.press("start trade binance BTC/USDT")
+    await seen.until_text("#said", "trade binance BTC/USDT is")
     others = SERVICES[:-1]
     assert await asyncio.gather(*(line.stop(service) for service in others)) == [0, 0, 0]
     # What was shown last is no longer shown as live.
     await seen.until_text(".ladder.stale", "◐ not live: no streamer is running")
     await seen.until_row("Feeds of binance BTC/USDT", "trade", "? not known")
-    await seen.until_text("#said", "book binance BTC/USDT is")
     await seen.open("/")
     assert await seen.page.evaluate("document.getElementById('said').textContent") == ""
     for service in others:
@@ -219,5 +219,5 @@ async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, 
     await seen.until_text("#connection", "connected")
     await seen.until_row("Feeds", "trade", "● live")
     # Jobs that ended before the page's process began are known from the broker.
-    await seen.until_row("Jobs", job.id, "done", "24 of 24")
+    await seen.until_row("Jobs", "before", "binance A/B 1h", "done")
     assert await seen.page.evaluate("window.kept") == "kept"
