@@ -1,4 +1,4 @@
-"""What docs/archive.md and README.md show to read the files with other programs runs as it is printed there."""
+"""What docs/archive.md and docs/duckdb.md show to read the files with other programs runs as it is printed there."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.actors
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/archive.md").read_text()
 SQL = re.findall(r"```sql\n(.*?)```", TEXT, re.S)
-README_SQL = [
+DUCKDB_SQL = [
     each
-    for block in re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for block in re.findall(r"```sql\n(.*?)```", (ROOT / "docs/duckdb.md").read_text(), re.S)
     for each in block.split(";")
     if each.strip()
 ]
@@ -79,7 +79,7 @@ def test_duckdb_sums_every_market_and_day() -> None:
 
 
 def test_duckdb_sums_the_days_of_a_market_and_shows_their_conditions() -> None:
-    sums, conditions = (duckdb.execute(each).fetchall() for each in README_SQL)
+    sums, conditions = (duckdb.execute(each).fetchall() for each in DUCKDB_SQL)
     assert [row[:2] for row in sums] == [(day, len(of_day(day))) for day in DATES]
     volumes = [(math.fsum(each.amount for each in of_day(day)), turnover(day)) for day in DATES]
     assert [row[2:] for row in sums] == [pytest.approx(each, rel=1e-12) for each in volumes]
