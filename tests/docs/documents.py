@@ -76,8 +76,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def shape(line: str) -> str:
-    """A line of output without what differs each time: figures, and the width of columns."""
-    return " ".join(re.sub(r"[-+]?\d[\d,.:]*", "0", line).split())
+    """A line of output without what differs each time: figures, sides, and the width of columns."""
+    return " ".join(re.sub(r"[-+]?\d[\d,.:]*|\b(buy|sell)\b", "0", line).split())
 
 
 def examples() -> dict[Path, str]:

@@ -95,9 +95,9 @@ async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Read
     (folder / "examples").symlink_to(EXAMPLES)
     pages, websocket = str(free_port()), str(free_port())
     (printed,) = blocks(EXAMPLES_README, "toml")
-    async with running_simulator("--live-rate", "50") as exchange:
+    async with running_simulator("--live-rate", "20", "--history-rate", "2") as exchange:
         config = CONFIG.format(gateway=exchange.url) + f'[exchange.okx]\ngateway = "{exchange.url}"\n'
-        config += '[archive]\nroot = "archive"\npart_minutes = 0.02\n'
+        config += '[archive]\nroot = "archive"\npart_minutes = 0.05\n'
         (folder / "tickwire.toml").write_text(config + printed.replace("8443", websocket).replace("8000", pages))
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = environment(folder, PYTHONUNBUFFERED="1", PATH=path, COLUMNS="200")
