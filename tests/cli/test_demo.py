@@ -22,6 +22,11 @@ def running_below(folder: Path) -> list[str]:
     ]
 
 
+def figureless(line: str) -> str:
+    """A line without its figures, and the state of a feed without its reason."""
+    return re.sub(r"(-- \w+).*", r"\1", re.sub(r"\d[\d,.:]*", "0", line)).replace("WebSockets", "WebSocket")
+
+
 def streamed(out: str) -> None:
     """The live part: followed, really cut, repaired, and nothing is missing."""
     after = out.partition("no problem\n")[2]
@@ -79,6 +84,10 @@ async def test_the_demo_backfills_and_verifies_and_then_fetches_only_what_is_mis
     assert "\x1b" not in first.out + first.err
     assert len([each for each in cache.glob("*.csv") if "BNB" not in each.name]) == 18
     streamed(first.out)
+    # What README.md shows of it first.
+    (shown, *_) = re.findall(r"```text\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S)
+    printed = {figureless(each) for each in first.out.splitlines()}
+    assert [each for each in shown.splitlines() if figureless(each) not in printed] == []
     log = (tmp_path / "demo" / "streamer.log").read_text()
     assert "Traceback" not in log
     assert running_below(tmp_path) == []
