@@ -138,7 +138,7 @@ async def output(
         assert process.stdout is not None
         assert process.stderr is not None
         found: list[str] = []
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(250):
             while (lines is None or len(found) < lines) and (text := await process.stdout.readline()):
                 found.append(text.decode().rstrip("\n"))
             if process.returncode is None and lines is not None:
@@ -251,6 +251,6 @@ async def test_the_data_folder_is_moved_as_printed(reader: Reader) -> None:
     moved = dict(reader.env) | dict([assignment.split("=")])
     async with command(reader.folder, moved, *rest[1:]) as running:
         await running.says("ready:")
-        after = await running.run(*get, env={"PWD": str(reader.folder)})
+        after = await tickwire(moved, *get, cwd=reader.folder)
         assert (after.code, after.out) == (0, before.out), after.err
         assert after.out.count("\n") > 140
