@@ -19,7 +19,8 @@ COPY shared /build/source/shared
 COPY cli /build/source/cli
 COPY services /build/source/services
 COPY simulator /build/source/simulator
-RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_TICKWIRE="${VERSION}" \
+# Without the name of the project: hatch-vcs asks for that of no project.
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" \
     /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source
 
 FROM build AS installed
@@ -27,8 +28,10 @@ ARG SERVICE
 RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink, archive or web"; exit 1; }
 # Dependencies first: a change of our own code does not rebuild this layer.
 COPY deploy/requirements/${SERVICE}.lock /build/requirements.lock
-RUN python -m venv --without-pip /opt/tickwire \
-    && /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --require-hashes \
+RUN python -m venv --without-pip /opt/tickwire
+# Most of what services depend on is the same: it is downloaded once.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-deps --require-hashes \
     --requirement /build/requirements.lock
 COPY --from=wheel /build/wheels /build/wheels
 RUN /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --no-index /build/wheels/*.whl

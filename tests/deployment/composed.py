@@ -25,6 +25,7 @@ from support.processes import Program
 from tickwire.bus import embedded
 
 ROOT = Path(__file__).parents[2]
+PIP_CACHE = "--mount=type=cache,target=/root/.cache/pip "
 SERVICES = ("cache", "fetcher", "streamer", "sink", "archive", "web")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
 
@@ -52,8 +53,8 @@ def passwords(folder: Path) -> dict[str, str]:
 
 
 def dockerfile() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, each on one line."""
-    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text())
+    """The instructions of the Dockerfile, each on one line, without the mount of pip's cache."""
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text()).replace(PIP_CACHE, "")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
 

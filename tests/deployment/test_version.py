@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,10 +42,10 @@ def ours(folder: Path) -> str:
     return done.stdout.strip()
 
 
-def built(folder: Path) -> str:
+def built(folder: Path, **env: str) -> str:
     """The version by the build backend."""
     argv = [sys.executable, "-m", "hatchling", "version"]
-    return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(argv, cwd=folder, env=os.environ | env, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_the_script_says_what_the_build_backend_says(checkout: Path) -> None:
@@ -72,6 +73,16 @@ def test_the_script_says_what_the_build_backend_says(checkout: Path) -> None:
 def test_without_a_repository_it_is_the_one_that_the_build_falls_back_to(checkout: Path) -> None:
     shutil.rmtree(checkout / ".git")
     assert ours(checkout) == built(checkout)
+
+
+def test_the_build_of_an_image_takes_the_version_that_it_is_given(checkout: Path) -> None:
+    (variable,) = [
+        found[1]
+        for instruction, rest in composed.dockerfile()
+        if instruction == "RUN" and (found := re.match(r'(\w+)="\$\{VERSION\}"', rest))
+    ]
+    shutil.rmtree(checkout / ".git")
+    assert built(checkout, **{variable: "7.8.9.post1.dev2+gabc"}) == "7.8.9.post1.dev2+gabc"
 
 
 def test_make_writes_the_version_again_and_keeps_passwords(tmp_path: Path) -> None:
