@@ -161,8 +161,8 @@ async def test_each_service_starts_and_works_from_its_images_own_dependencies(
     version = composed.passwords(tmp_path)["TICKWIRE_VERSION"]
     for python in pythons.values():
         assert not list(python.parent.glob("pip*"))
-        said = subprocess.run([python.parent / "tickwire", "--version"], check=True, capture_output=True, text=True)
-        assert said.stdout == f"tickwire {version}\n"
+        shown = subprocess.run([python.parent / "tickwire", "--version"], check=True, capture_output=True, text=True)
+        assert shown.stdout == f"tickwire {version}\n"
     for service, absent in (("cache", "ccxt"), ("cache", "pandas"), ("sink", "numpy"), ("streamer", "influxdb_client")):
         done = subprocess.run([pythons[service], "-c", f"import {absent}"], capture_output=True, check=False)
         assert b"ModuleNotFoundError" in done.stderr, (service, absent)

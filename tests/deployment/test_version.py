@@ -45,7 +45,9 @@ def ours(folder: Path) -> str:
 def built(folder: Path, **env: str) -> str:
     """The version by the build backend."""
     argv = [sys.executable, "-m", "hatchling", "version"]
-    return subprocess.run(argv, cwd=folder, env=os.environ | env, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        argv, cwd=folder, env=os.environ | env, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_the_script_says_what_the_build_backend_says(checkout: Path) -> None:
