@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Uses uv where it is installed, else venv and pip, with the same locked versions.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak conformance images dist bounds pythons docs lint fix format bench schemas lock clean .env
+.PHONY: demo test soak conformance images dist compose-test bounds pythons docs lint fix format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -37,13 +37,17 @@ dist: .venv/.installed
 	$(BIN)/twine check --strict dist/*.whl dist/*.tar.gz
 	DIST=$(CURDIR)/dist $(BIN)/pytest -m dist tests/deployment
 
+# The Dockerfile and the compose files on a Docker engine of the tests' own, as root on Debian (tests/deployment/engine).
+compose-test: .venv/.installed
+	$(BIN)/pytest -m compose -rs tests/deployment/test_containers.py tests/deployment/test_containers_cluster.py
+
 # Tests with the oldest versions that pyproject.toml allows. The form of the generated documents depends on msgspec's
 # version, so their tests are left out.
 bounds: .venv/.installed
 	test -d .venv-bounds || $(PYTHON) -m venv .venv-bounds
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --resolution lowest-direct --editable '.[all]'
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --no-deps --requirement deploy/requirements/tests.lock
-	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile -m "(pure or golden) and not soak and not images and not dist" \
+	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile -m "(pure or golden) and not soak and not images and not dist and not compose" \
 		--deselect tests/docs/test_schemas.py::test_the_checked_in_schemas_are_those_of_the_structs \
 		--deselect tests/docs/test_asyncapi.py::test_the_checked_in_document_is_current
 	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/bus/test_leases.py tests/observe/test_monitoring_port.py \
