@@ -38,9 +38,15 @@ def composed(*files: str) -> dict[str, Any]:
     return merged
 
 
-def _over(below: Any, above: Any) -> Any:
+def _over(below: Any, above: Any, name: str = "") -> Any:
+    """Maps are merged, volumes by their place in the container; lists are appended, but for commands."""
     if isinstance(below, dict) and isinstance(above, dict):
-        return below | {key: _over(below.get(key), value) for key, value in above.items()}
+        return below | {key: _over(below.get(key), value, key) for key, value in above.items()}
+    if isinstance(below, list) and isinstance(above, list) and name not in ("command", "entrypoint", "test"):
+        if name == "volumes":
+            return list({each.split(":")[1]: each for each in (*below, *above)}.values())
+        assert not set(below) & set(above), f"compose refuses {name}: {below}, then {above}"
+        return below + above
     return above
 
 

@@ -94,7 +94,8 @@ def test_each_broker_waits_until_its_volume_is_its_own(services: dict[str, Any])
         for volume in services[name]["volumes"]
         if volume.endswith(":/data")
     }
-    assert stores == given
+    # The single broker's volume is there in a cluster too, and not used.
+    assert stores == given - ({"nats"} if "nats-2" in services else set())
     for name in {*BROKERS} & services.keys():
         assert services[name]["depends_on"][ROOT_ONCE] == {"condition": "service_completed_successfully"}
 
