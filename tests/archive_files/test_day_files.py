@@ -193,7 +193,6 @@ def test_a_day_without_trades_is_complete_if_the_feed_was_followed(root: Root) -
     quiet = FEED.on(layout.date_of(END + DAY))
     made = days.close_day(root, quiet, END + 2 * DAY, unchecked)
     assert (made.condition, made.rows, made.file) == ("complete", 0, "data.parquet")
-    assert days.unclosed(root, FEED, quiet.date) == [layout.date_of(BEGIN - DAY), DATE, layout.date_of(END)]
     never = days.close_day(root, ArchivedFeed("trade", "kraken", "BTC/USD").on(DATE), END + DAY, unchecked)
     assert (never.condition, never.file, never.bytes) == ("missing", "", 0)
 

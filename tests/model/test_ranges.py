@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.model.ranges import Range, clip, covers, merge, remove, subtract
+from tickwire.model.ranges import Range, clip, covers, labelled, merge, remove, subtract
 
 pytestmark = pytest.mark.pure
 
@@ -40,3 +40,13 @@ def test_what_is_missing_is_the_whole_without_the_known(whole: Range, known: lis
 def test_removing_and_clipping_split_the_ranges_in_two(ranges: list[Range], part: Range) -> None:
     assert instants(remove(ranges, part)) == instants(ranges) - instants([part])
     assert instants(clip(ranges, part)) == instants(ranges) & instants([part])
+
+
+@given(st.lists(st.tuples(one, st.sampled_from("abc")), max_size=8))
+def test_labelled_ranges_have_each_time_once_with_all_its_labels(given: list[tuple[Range, str]]) -> None:
+    found = labelled(given)
+    assert all(a.until <= b.since and a.since < a.until for (a, _), (b, _) in itertools.pairwise(found))
+    assert all(a.until < b.since or one != other for (a, one), (b, other) in itertools.pairwise(found))
+    for at in range(41):
+        expected = list(dict.fromkeys(label for span, label in given if at in range(*span)))
+        assert [label for span, labels in found if at in range(*span) for label in labels] == expected

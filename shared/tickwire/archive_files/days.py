@@ -253,20 +253,6 @@ def _neighbours(root: Root, day: FeedDay) -> Neighbours:
     return Neighbours(next(filter(None, before), None), next(filter(None, after), None))
 
 
-def unclosed(root: Root, feed: ArchivedFeed, before: date) -> list[date]:
-    """Days to be closed, ascending: from the feed's first day to the one before `before`, those that have parts or no
-    certificate, also if nothing was written on them. Raises StorageError."""
-    dates = dates_of(root, feed)
-    found = []
-    known = set(dates)
-    for number in range((before - dates[0]).days if dates else 0):
-        each = dates[0] + timedelta(days=number)
-        names = root.names(feed.on(each).folder) if each in known else []
-        if CERTIFICATE not in names or any(map(is_unmerged, names)):
-            found.append(each)
-    return found
-
-
 def days(root: Root, feed: ArchivedFeed, since: int, until: int) -> list[Certificate]:
     """A certificate for each day with a time in `[since, until)` (ms), also for those that have none.
 

@@ -11,7 +11,7 @@ from tickwire.archive_files.layout import DAY_MS, begin_of
 from tickwire.archive_files.removal import REASON
 from tickwire.model.feeds import Gap
 from tickwire.model.messages.archive import Certificate
-from tickwire.model.ranges import Range, clip, merge, subtract
+from tickwire.model.ranges import Range, clip, labelled, merge, subtract
 
 NOT_ARCHIVED = "not archived"
 
@@ -31,31 +31,33 @@ class Missing:
 
 
 def missing(found: Sequence[Certificate], span: Range, beyond: int | None = None) -> list[Missing]:
-    """What of a range (ms) may be missing by the certificates of its days, in order.
+    """What of a range (ms) may be missing by the certificates of its days: in order, each time once.
 
     With `beyond` (ms) gaps up to that time are listed, too.
     """
     end = span.until if beyond is None else beyond
     watched = [each for day in found for each in day.watched]
     removed = clip(merge([_span(day) for day in found if day.condition == "removed"]), span)
-    ranges = [Missing(each.since, each.until, REASON) for each in removed]
-    ranges += [Missing(each.since, each.until, NOT_ARCHIVED) for each in subtract(span, merge([*watched, *removed]))]
+    ranges = [(each, REASON) for each in removed]
     for day in found:
         for gap in day.gaps:
             times = gap_times(gap)
-            since, until = max(times.since, span.since), min(times.until, end)
-            if since < until:
-                ranges.append(Missing(since, until, gap.reason))
-    return sorted(ranges, key=lambda each: (each.since, each.until))
+            ranges.append((Range(max(times.since, span.since), min(times.until, end)), gap.reason))
+    known = merge([*watched, *(each for each, _ in ranges)])
+    ranges += [(each, NOT_ARCHIVED) for each in subtract(span, known)]
+    return _once(ranges)
 
 
 def with_removed(missing: Iterable[Missing], removed: Iterable[Range]) -> list[Missing]:
-    """What is missing, and days (ms) that were removed since that was requested; in order."""
-    found = list(missing)
-    known = merge(Range(each.since, each.until) for each in found if each.reason == REASON)
-    for span in removed:
-        found += [Missing(each.since, each.until, REASON) for each in subtract(span, known)]
-    return sorted(found, key=lambda each: (each.since, each.until))
+    """What is missing, and days (ms) that were removed since that was requested; in order, each time once."""
+    found = [(Range(each.since, each.until), each.reason) for each in missing]
+    known = merge(span for span, reason in found if reason == REASON)
+    return _once([*found, *((part, REASON) for span in removed for part in subtract(span, known))])
+
+
+def _once(ranges: Iterable[tuple[Range, str]]) -> list[Missing]:
+    """Each time once, with all reasons that are given for it."""
+    return [Missing(*span, "; ".join(reasons)) for span, reasons in labelled(ranges)]
 
 
 def in_turn(gaps: list[Missing], removed: Sequence[Range]) -> list[Missing]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tickwire.model.times import Bound
+
+T = TypeVar("T")
 
 
 class Range(NamedTuple):
@@ -41,6 +43,29 @@ def subtract(whole: Range, known: Iterable[Range]) -> list[Range]:
     if at < whole.until:
         missing.append(Range(at, whole.until))
     return missing
+
+
+def labelled(ranges: Iterable[tuple[Range, T]]) -> list[tuple[Range, list[T]]]:
+    """The same times as ascending, disjoint ranges, each with its labels in the order in which they were given.
+
+    Touching ranges have other labels. Empty ranges are dropped.
+    """
+    given = [(span, label) for span, label in ranges if span.since < span.until]
+    begins = [(span.since, True, number) for number, (span, _) in enumerate(given)]
+    ends = [(span.until, False, number) for number, (span, _) in enumerate(given)]
+    found: list[tuple[Range, list[T]]] = []
+    present: set[int] = set()
+    at = 0
+    for time, is_begin, number in sorted([*begins, *ends]):
+        if present and at < time:
+            labels = list(dict.fromkeys(given[each][1] for each in sorted(present)))
+            if found and found[-1][0].until == at and found[-1][1] == labels:
+                found[-1] = Range(found[-1][0].since, time), labels
+            else:
+                found.append((Range(at, time), labels))
+        (present.add if is_begin else present.discard)(number)
+        at = time
+    return found
 
 
 def remove(ranges: Iterable[Range], gone: Range) -> list[Range]:
