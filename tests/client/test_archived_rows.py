@@ -92,7 +92,7 @@ def test_trades_and_gaps_are_those_of_the_messages(
 ) -> None:
     """Each gap comes before the message whose last trade is after its begin."""
     missing = [Missing(since, since + 10, "a test") for since in begins]
-    items, messages = ItemRows(FEED, missing), MessageRows(FEED, missing)
+    items, messages = ItemRows(missing), MessageRows(FEED, missing)
     # A message that two chunks have is two for the items.
     whole = random.Random(0)
     whole.randint = lambda a, b: b  # type: ignore[method-assign]
@@ -104,7 +104,7 @@ def test_trades_and_gaps_are_those_of_the_messages(
     for message in said:
         expected += [message.gap] if message.gap else message.trades
     assert found == expected
-    cut = ItemRows(FEED, missing)
+    cut = ItemRows(missing)
     again = [each for chunk in chunks(tape, chance) for each in cut.take(chunk)] + cut.rest()
     assert [each for each in again if isinstance(each, Trade)] == [each for _, _, trades in tape for each in trades]
     assert [each for each in again if isinstance(each, Gap)] == [each.as_gap for each in missing]
@@ -119,7 +119,7 @@ def test_added_trades_are_messages_of_one_time_with_gaps_between_them(chance: ra
     ]
     tape: list[tuple[int, str, list[Trade]]] = [(5, "live", [live]), (0, "file", added)]
     missing = [Missing(2_500, 2_600, "a test")]
-    rows, items, sent = MessageRows(FEED, missing), ItemRows(FEED, missing), chunks(tape, chance)
+    rows, items, sent = MessageRows(FEED, missing), ItemRows(missing), chunks(tape, chance)
     found = [each for chunk in sent for each in rows.take(chunk)] + rows.rest()
     said = [(each.sequence, trades_of(each)) for each in found]
     assert [(sequence, message.trades or message.gap) for sequence, message in said] == [
@@ -139,7 +139,7 @@ def test_a_day_that_was_removed_meanwhile_is_a_gap_in_its_place() -> None:
     before, after = chunks([(1, "live", [first])], random.Random(0)) + chunks([(2, "live", [second])], random.Random(0))
     sent = [before, msgspec.structs.replace(after, removed=[removed, Range(4_000, 5_000)])]
     gap = Missing(*removed, "removed from the archive").as_gap
-    items, rows = ItemRows(FEED, [known]), MessageRows(FEED, [known])
+    items, rows = ItemRows([known]), MessageRows(FEED, [known])
     assert [each for chunk in sent for each in items.take(chunk)] == [first, gap, known.as_gap, second]
     found = [trades_of(each) for chunk in sent for each in rows.take(chunk)]
     found += [trades_of(each) for each in rows.rest()]

@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 import pytest
 
-from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
+from tickwire.client.trade_items import TradeItems
 from tickwire.errors import UnknownSymbol
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades

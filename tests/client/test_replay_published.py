@@ -155,7 +155,7 @@ async def test_the_command_publishes_until_the_end_or_ctrl_c(bus: Bus, tmp_path:
         assert ended.code == 0, ended.err
         status = json.loads(ended.out)
         assert (status["state"], status["trades"], status["speed"]) == ("ended", 2, None)
-        assert "publishing on replay.friday.md.trade.>" in ended.err
+        assert "publishing on replay.friday.md.>" in ended.err
         await heard.until(lambda: heard.states[-1].state == "ended")
         assert heard.trades == [("binance", "1"), ("binance", "2")]
         # The second trade is an hour away.

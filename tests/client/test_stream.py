@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Released, Stream, Streams
+from tickwire.client.trade_items import TradeItems
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.tape.sequence import TapeMessage

@@ -27,7 +27,6 @@ from tickwire.errors import BookUnknown, NotArchived, StorageError
 from tickwire.model.messages.archived_book import ArchivedBook, ArchivedBookRequest
 from tickwire.model.times import LATEST_MS, iso_ms
 
-EVERY = Through(LATEST_MS, LATEST_MS)
 CHUNK_LEVELS = 2_500
 """Most levels of a side in one message: about 200 kB of JSON."""
 
@@ -52,6 +51,7 @@ def chunks(root: Root, request: ArchivedBookRequest, through: Through) -> Iterat
             until=found.until,
             is_end=is_end,
             sequence=through.sequence,
+            stream=through.stream,
             chunk=begin // CHUNK_LEVELS,
             more=begin + CHUNK_LEVELS < last,
         )
@@ -63,7 +63,7 @@ def book_at(root: Root, feed: ArchivedFeed, time: int, through: Through) -> File
     Where the files end before that time, it is the book at their end, after the messages up to `through`: its `until`
     is not after the time. Raises NotArchived, BookUnknown.
     """
-    newest = book_before(root, feed, *through)
+    newest = book_before(root, feed, through.generation, through.sequence)
     if newest is None:
         raise NotArchived(f"{feed} is not archived", "books are archived while their deltas are subscribed to")
     if newest.until is None or newest.until <= time:
@@ -96,7 +96,7 @@ def _check_followed(root: Root, feed: ArchivedFeed, time: int) -> None:
 
 
 def _levels_at(root: Root, feed: ArchivedFeed, time: int) -> Levels | None:
-    for _, path in files_backwards(root, feed, *EVERY, until=date_of(time)):
+    for _, path in files_backwards(root, feed, LATEST_MS, LATEST_MS, until=date_of(time)):
         row_groups, end = _rows_until(root, path, time)
         if row_groups and (found := levels_of(rows_back_to_snapshot(root, path, row_groups, end))) is not None:
             return found

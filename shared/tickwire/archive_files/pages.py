@@ -31,10 +31,14 @@ CHUNK_BYTES = 480 * 1024
 
 
 class Through(NamedTuple):
-    """All messages of a feed's stream up to `sequence` are in files. `generation` is in the names of its parts, ms."""
+    """All messages of a feed's stream up to `sequence` are in files. `generation` is in the names of its parts, ms.
+
+    `stream` is when the stream was created (ms), 0 if that is not known.
+    """
 
     generation: int
     sequence: int
+    stream: int = 0
 
 
 class Position(NamedTuple):
@@ -48,7 +52,10 @@ class Position(NamedTuple):
     @property
     def cursor(self) -> str:
         """As text. The inverse of `position_of`."""
-        parts = (self.day.isoformat(), self.rows, *self.through, self.edition or 0)
+        through = self.through
+        parts = (
+            self.day.isoformat(), self.rows, through.generation, through.sequence, self.edition or 0, through.stream
+        )  # fmt: skip
         return ":".join(map(str, parts))
 
 
@@ -56,9 +63,9 @@ def position_of(cursor: str) -> Position:
     """The position that a cursor names. Raises BadRequest."""
     try:
         day, *numbers = cursor.split(":")
-        # Earlier versions had no edition.
-        rows, generation, sequence, edition = [int(each) for each in (*numbers, "0")][:4]
-        return Position(date.fromisoformat(day), rows, Through(generation, sequence), edition)
+        # Earlier versions had no edition, and no stream.
+        rows, generation, sequence, edition, stream = [int(each) for each in (*numbers, "0", "0")][:5]
+        return Position(date.fromisoformat(day), rows, Through(generation, sequence, stream), edition)
     except ValueError as error:
         raise BadRequest(f"{cursor!r} is not a cursor", "use that of the last chunk of the page before") from error
 
@@ -120,6 +127,7 @@ def _chunk(
         rows=batch.num_rows if batch is not None else 0,
         data=encoded(batch, schema_of(feed_of(request).kind)),
         sequence=through.sequence,
+        stream=through.stream,
         cursor=cursor,
         chunk=number,
     )
@@ -128,7 +136,7 @@ def _chunk(
 def _cut(through: Through, file: DayFile) -> _Unfinished | None:
     """What a reader is shown of a file; None for all of it: its messages are wholly archived."""
     known = through.generation > 0
-    is_later = known and any((each.generation, each.last) > through for each in file.meta.covered)
+    is_later = known and any((each.generation, each.last) > through[:2] for each in file.meta.covered)
     return _Unfinished(file, through) if is_later else None
 
 

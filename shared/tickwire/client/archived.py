@@ -91,11 +91,12 @@ async def chunks(
 class Past:
     """Where the archive ends: the `sequence` to go on with; None without one of the feed, which is the `refusal`.
 
-    Up to `known` (ms) it says what is missing.
+    Up to `known` (ms) it says what is missing. `remade`: the sequence is of a stream that is not there any more.
     """
 
     sequence: int | None = None
     known: int = 0
+    remade: bool = False
     refusal: NoSuchService | NotArchived | None = None
 
     @property
@@ -109,22 +110,31 @@ async def message_pages(bus: Bus, feed: Feed, since: int, past: Past) -> AsyncGe
 
     Nothing where no archive runs, or it has nothing of the feed (`past.refusal`). Sets `past.sequence` at the end.
     """
-    async with aclosing(_pages(bus, feed, since, past, MessageRows)) as pages:
+    async with aclosing(row_pages(bus, feed, since, past, partial(MessageRows, feed))) as pages:
         async for page in pages:
             yield page
 
 
 async def item_pages(bus: Bus, feed: Feed, since: int, past: Past) -> AsyncGenerator[list[Trade | Gap], None]:
     """The trades and gaps of `message_pages`, several times as fast."""
-    async with aclosing(_pages(bus, feed, since, past, ItemRows)) as pages:
+    async with aclosing(row_pages(bus, feed, since, past, ItemRows)) as pages:
         async for page in pages:
             yield page
 
 
-async def _pages(
-    bus: Bus, feed: Feed, since: int, past: Past, rows_of: Callable[[Feed, Sequence[Missing]], Rows[T]]
+async def row_pages(
+    bus: Bus,
+    feed: AnyFeed,
+    since: int,
+    past: Past,
+    rows_of: Callable[[Sequence[Missing]], Rows[T]],
+    until: int | None = None,
 ) -> AsyncGenerator[list[T], None]:
-    async with aclosing(chunks(bus, feed, since, None, waits="archive" in bus.service_wait.expected)) as parts:
+    """What archived rows of a feed in `[since, until)` (ms) are made into, a chunk at a time.
+
+    Nothing where no archive runs, or it has nothing of the feed (`past.refusal`). Sets `past.sequence` at the end.
+    """
+    async with aclosing(chunks(bus, feed, since, until, waits="archive" in bus.service_wait.expected)) as parts:
         try:
             part = await anext(parts)
             # After the first chunk, which decides where the archive ends: what its rounds say until then is in files.
@@ -136,11 +146,12 @@ async def _pages(
         if known is None:
             return
         past.known = known
-        rows = rows_of(feed, missing(certificates, Range(since, max(since, known)), LATEST_MS))
+        rows = rows_of(missing(certificates, Range(since, max(since, known)), LATEST_MS))
         while True:
             if part.rows or part.removed:
                 yield rows.take(part)
             past.sequence = part.sequence
+            past.remade = not part.more and part.present != part.stream
             try:
                 part = await anext(parts)
             except StopAsyncIteration:
@@ -229,7 +240,7 @@ class MessageRows:
 class ItemRows:
     """Makes trades of archived rows, with each gap before the message whose last trade is after its begin."""
 
-    def __init__(self, _: Feed, gaps: Sequence[Missing]) -> None:
+    def __init__(self, gaps: Sequence[Missing]) -> None:
         self._gaps = list(reversed(gaps))
 
     def take(self, chunk: ArchivedTrades) -> list[Trade | Gap]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from functools import partial
 
+import msgspec
+
 from tickwire.archive_files.book_chain import RESYNCHRONISED, BookChain, Step
 from tickwire.archive_files.certificate import gap_times
 from tickwire.archive_files.layout import ArchivedFeed
@@ -28,38 +30,43 @@ ANSWER_S = 60.0
 REMEDY = "choose another time; `tickwire start book … --deltas` follows the changes of a book from now on"
 UNREADABLE = "a message of the tape cannot be read"
 EXPIRED = "deltas have expired on the tape"
+MADE_ANEW = "the stream of the deltas was made anew after the archive read it"
 
 
 async def book_at(bus: Bus, feed: ArchivedFeed, time: int, depth: int | None) -> Book:
     """The book after all changes up to a time (ms), `depth` levels of a side. Raises BookUnknown, StorageError."""
-    found = await _archived(bus, feed, time, depth)
+    try:
+        found = await archived_book(bus, feed, time, depth)
+    except (NoSuchService, NotArchived):
+        found = ArchivedBook(exchange=feed.exchange, symbol=feed.symbol, is_end=True)
     if not found.is_end:
         return Following(feed, time, found).book(depth)
     following = Following(feed, time, found)
     stored = await stored_tape(bus, feed.public)
-    async with aclosing(stored.pages(found.sequence)) as pages:
+    after = found.sequence
+    if found.present != found.stream:
+        following.interrupt(MADE_ANEW)
+        after = 0
+    async with aclosing(stored.pages(after)) as pages:
         async for page in pages:
             if any(following.take(message) for message in page):
                 return following.book(depth)
     raise following.unknown("the tape has no later change of the book, which would tell", None)
 
 
-async def _archived(bus: Bus, feed: ArchivedFeed, time: int, depth: int | None) -> ArchivedBook:
-    """The reply of the archive, in one; an empty end where there is no archive of the book."""
+async def archived_book(bus: Bus, feed: ArchivedFeed, time: int, depth: int | None) -> ArchivedBook:
+    """The reply of the archive, in one. Raises NoSuchService, NotArchived, BookUnknown, StorageError."""
     request = ArchivedBookRequest(exchange=feed.exchange, symbol=feed.symbol, time=time, depth=depth)
     decode = partial(messages.decode, kind=ArchivedBook)
     parts: list[ArchivedBook] = []
-    try:
-        async with aclosing(bus.request_chunks("archive.book", request, decode, timeout_s=ANSWER_S)) as chunks:
-            async for chunk in chunks:
-                parts.append(chunk)
-    except (NoSuchService, NotArchived):
-        return ArchivedBook(exchange=feed.exchange, symbol=feed.symbol, is_end=True)
+    async with aclosing(bus.request_chunks("archive.book", request, decode, timeout_s=ANSWER_S)) as chunks:
+        async for chunk in chunks:
+            parts.append(chunk)
     whole = parts[0]
     for part in parts[1:]:
         whole.bids.extend(part.bids)
         whole.asks.extend(part.asks)
-    return whole
+    return msgspec.structs.replace(whole, present=parts[-1].present)
 
 
 class Following:
@@ -78,14 +85,18 @@ class Following:
     def take(self, taped: TapeMessage) -> bool:
         """Take a message; whether it reaches beyond the time. Raises BookUnknown if the book is not known then."""
         if taped.skipped:
-            self._chain.interrupt(EXPIRED, self._chain.until)
+            self.interrupt(EXPIRED)
         try:
             message = messages.decode(taped.data, BookDeltas)
         except BadRequest:
-            self._chain.interrupt(UNREADABLE, self._chain.until)
+            self.interrupt(UNREADABLE)
             return False
         self._chain.open(message)
         return any(self._is_beyond(delta, message.received) for delta in message.deltas)
+
+    def interrupt(self, reason: str) -> None:
+        """The book is not known any more, until a snapshot comes."""
+        self._chain.interrupt(reason, self._chain.until)
 
     def book(self, depth: int | None) -> Book:
         """The book at the time."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -18,22 +17,14 @@ from tickwire.client.book_at import book_at
 from tickwire.client.candles import Candles
 from tickwire.client.following import FollowsFeeds
 from tickwire.client.history import Progress
-from tickwire.client.items import Gap, Trade
 from tickwire.client.operations import Operates
 from tickwire.client.past_trades import FetchesTrades
-from tickwire.client.replay import (
-    Replayed,
-    due_together,
-    one_by_one,
-    replayed_together,
-    trade_feeds,
-)
+from tickwire.client.replaying import Replays
 from tickwire.client.stream import Streams
 from tickwire.client.together import CandlesTogether, keys_together
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Book, feed
 from tickwire.model.feeds.layout import ArchivedKind as Kind
-from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
@@ -42,7 +33,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Client(FetchesTrades, FollowsFeeds, Operates):
+class Client(FetchesTrades, FollowsFeeds, Operates, Replays):
     """The methods of a program's connection. Made by `connect`; after its block every method raises Released."""
 
     def __init__(self, bus: Bus, streams: Streams) -> None:
@@ -285,48 +276,3 @@ class Client(FetchesTrades, FollowsFeeds, Operates):
         # Checks the names.
         market = feed("trade", exchange, symbol)
         return await archived_frames.known(self.bus, ArchivedFeed(kind, market.exchange, market.symbol), span)
-
-    @overload
-    def replay(
-        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
-    ) -> AsyncGenerator[Trade | Gap, None]: ...
-
-    @overload
-    def replay(
-        self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = math.inf
-    ) -> AsyncGenerator[Replayed, None]: ...
-
-    def replay(self, *feeds: Any, **when: Any) -> AsyncGenerator[Any, None]:
-        """Trades in `[since, until)`, `speed` times as fast as they happened; without `until` to now. Then it ends.
-
-        `replay("binance", "BTC/USDT", since)` yields trades, and gaps in their place. No feed needs to run.
-
-        `replay([("binance", "BTC/USDT"), ("okx", "BTC/USDT")], since)` yields those of several feeds, also of several
-        venues, on one clock, each with its exchange and symbol. They are ordered by the exchanges' timestamps; items
-        of one time are in the order of `feeds`, and those of one feed in the order of its tape, in which a trade is
-        never before the one ahead of it. So each replay of a range is the same. A page of each feed is in memory.
-
-        Raises BadRequest, StorageError, and NotArchived for a feed that is neither on the tape nor in the archive.
-        """
-        return one_by_one(self.replay_together(*feeds, **when))
-
-    replay_of = replay
-    """The name that replays of several feeds had at first."""
-
-    def replay_together(self, *feeds: Any, **when: Any) -> AsyncGenerator[list[Any], None]:
-        """As `replay`, in lists of items that are due together."""
-        self._streams.check()
-        is_one = isinstance(feeds[0], str) if feeds else "exchange" in when
-        return (self._replay_one if is_one else self._replay_several)(*feeds, **when)
-
-    def _replay_one(
-        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
-    ) -> AsyncGenerator[list[Any], None]:
-        start, end = range_of(since, until)
-        return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
-
-    def _replay_several(
-        self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = math.inf
-    ) -> AsyncGenerator[list[Any], None]:
-        start, end = range_of(since, until)
-        return replayed_together(self.bus, trade_feeds(feeds), start, end, speed)

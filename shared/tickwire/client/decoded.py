@@ -1,4 +1,4 @@
-"""Messages of trades that need no decoding, because they were made of archived rows."""
+"""Messages of trades that need no decoding: made of archived rows, or none at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ class DecodedMessage(TapeMessage):
     """A message whose content is `message`; its `data` is empty."""
 
     message: Trades
+
+
+@dataclass(frozen=True, slots=True)
+class Remade(TapeMessage):
+    """In place of a message: the next ones are of a stream that was made anew. What it had before is not known."""
+
+
+REMADE = Remade(0, b"", read_back=True)
 
 
 def trades_of(taped: TapeMessage) -> Trades:

@@ -8,9 +8,10 @@ from typing import Any, Literal, overload
 from tickwire.client import live
 from tickwire.client.arguments import Time, moment_of
 from tickwire.client.items import Gap, Trade
-from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
+from tickwire.client.live import BookSubscription, Start, Subscription, TradeSubscription
 from tickwire.client.stream import Streams
 from tickwire.client.together import Together, TradesTogether, markets_of
+from tickwire.client.trade_items import CLOCKS_MS, TradeItems
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Book, Ticker, feed
 from tickwire.model.nearest import Market
@@ -79,7 +80,7 @@ class FollowsFeeds:
         wanted = feed("trade", exchange, symbol)
         now = now_ms()
         start = moment_of(since, now, "since")
-        if start is not None and start > now + live.CLOCKS_MS:
+        if start is not None and start > now + CLOCKS_MS:
             raise BadRequest(f"since {since} is in the future", "choose an earlier since")
         items = TradeItems(wanted, start, yielded=gaps, live=start is None and after is None, named=True)
         begin = Start(back=0, after=after, since=start)

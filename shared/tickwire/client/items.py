@@ -30,10 +30,11 @@ class Trade(feeds.Trade, frozen=True, kw_only=True, gc=False, eq=False):
 
 
 class Gap(feeds.Gap, frozen=True, kw_only=True, eq=False):
-    """Missing trades and their market. It equals the gap as it is on the bus."""
+    """What is missing of a feed: trades, or in a replay another `kind`. It equals the gap as it is on the bus."""
 
     exchange: str = ""
     symbol: str = ""
+    kind: str = "trade"
 
     def __eq__(self, other: object) -> bool:
         return _equal(self, other) if isinstance(other, feeds.Gap) else NotImplemented
@@ -72,7 +73,7 @@ def named_trades(of: Feed, trades: Sequence[feeds.Trade]) -> list[Trade]:
 
 def named_gap(of: Feed, gap: feeds.Gap) -> Gap:
     """A gap with its market."""
-    return Gap(**structs.asdict(gap), exchange=of.exchange, symbol=of.symbol)
+    return Gap(**structs.asdict(gap), exchange=of.exchange, symbol=of.symbol, kind=of.kind)
 
 
 def named_item(of: Feed, item: feeds.Trade | feeds.Gap) -> NamedItem:

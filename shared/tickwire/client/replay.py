@@ -1,34 +1,53 @@
-"""Replay of the tape: trades of one feed or several, in their order, at a chosen speed."""
+"""Replay of the past: what feeds had, on one clock, at a chosen speed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 from tickwire.bus.connection import Bus
 from tickwire.client import archived
 from tickwire.client.archived import Past
+from tickwire.client.decoded import REMADE
 from tickwire.client.items import NamedItem, named_item
-from tickwire.client.live import CLOCKS_MS, TradeItems
-from tickwire.client.merging import AT_ONCE, Block, Merged, merged, paced
-from tickwire.errors import BadRequest, NoSuchService, NotArchived
-from tickwire.model.feeds import Feed, Gap, Trade, feed
-from tickwire.model.nearest import Market, markets_like
+from tickwire.client.merging import AT_ONCE, Block, merged, paced
+from tickwire.client.replay_books import book_pages
+from tickwire.client.replay_candles import candle_pages
+from tickwire.client.replay_feeds import DEFAULT_VIEW, BookView
+from tickwire.client.replay_tickers import ticker_pages
+from tickwire.client.trade_items import CLOCKS_MS, TradeItems
+from tickwire.errors import NoSuchService, NotArchived
+from tickwire.model.feeds import Book, Candle, Feed, Gap, Ticker, Trade
+from tickwire.model.nearest import markets_like
 from tickwire.tape.markets import taped_markets
 from tickwire.tape.sequence import TapeMessage
 from tickwire.tape.stored import find_position, read_pages
 
 Item = Trade | Gap
+AnyItem = Item | Book | Ticker | Candle
 T = TypeVar("T")
 
 
 class Replayed(NamedTuple):
-    """An item of a replay of several feeds: a trade, or a gap in the place of missing trades."""
+    """An item of a replay of several feeds: a trade, book, ticker or closed candle, or a gap where some are missing."""
 
     exchange: str
     symbol: str
-    item: NamedItem
+    item: NamedItem | Book | Ticker | Candle
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to replay: feeds in `[since, until)` (ms), `speed` times as fast as it happened; `view` is of books."""
+
+    feeds: Sequence[Feed]
+    since: int
+    until: int | None
+    speed: float = math.inf
+    view: BookView = DEFAULT_VIEW
 
 
 class Timer:
@@ -67,20 +86,6 @@ class Timer:
         return Block([AT_ONCE] * len(self._waiting), list(self._waiting))
 
 
-def trade_feeds(markets: Sequence[Market]) -> list[Feed]:
-    """The trade feeds of markets. Raises BadRequest when there is none, or one is no pair or named twice."""
-    for each in markets:
-        if isinstance(each, str) or len(each) != 2:
-            raise BadRequest(f"{each!r} is not an exchange and a symbol", 'such as [("binance", "BTC/USDT")]')
-    found = [feed("trade", exchange, symbol) for exchange, symbol in markets]
-    if not found:
-        raise BadRequest("no feed is given", 'name at least one, such as ("binance", "BTC/USDT")')
-    twice = next((each for at, each in enumerate(found) if each in found[:at]), None)
-    if twice is not None:
-        raise BadRequest(f"{twice} is given twice", "name each feed once")
-    return found
-
-
 async def one_by_one(batches: AsyncGenerator[list[T], None]) -> AsyncGenerator[T, None]:
     """The items of lists."""
     async with aclosing(batches) as lists:
@@ -96,26 +101,36 @@ async def due_together(
 
     They come in order, `speed` times as fast as they happened.
     """
-    async with aclosing(merged_items(bus, [of], since, until, speed)) as batches:
+    async with aclosing(paced(merged([item_pages(bus, of, since, until)]), speed)) as batches:
         async for batch in batches:
             yield [named_item(of, item) for item in batch.items]
 
 
-async def replayed_together(
-    bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
-) -> AsyncGenerator[list[Replayed], None]:
-    """The trades and gaps of several feeds on one clock, in lists of items that are due together."""
-    async with aclosing(merged_items(bus, feeds, since, until, speed)) as batches:
+async def replayed_together(bus: Bus, wanted: Wanted) -> AsyncGenerator[list[Replayed], None]:
+    """The items of several feeds on one clock, in lists of those that are due together. Raises BadRequest."""
+    feeds = wanted.feeds
+    pages = [any_pages(bus, each, wanted.since, wanted.until, wanted.view) for each in feeds]
+    async with aclosing(paced(merged(pages), wanted.speed)) as batches:
         async for batch in batches:
-            items = [named_item(feeds[index], item) for index, item in zip(batch.sources, batch.items, strict=True)]
-            yield [Replayed(item.exchange, item.symbol, item) for item in items]
+            yield [
+                Replayed(feeds[index].exchange, feeds[index].symbol, _named(feeds[index], item))
+                for index, item in zip(batch.sources, batch.items, strict=True)
+            ]
 
 
-def merged_items(
-    bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
-) -> AsyncGenerator[Merged[Item], None]:
-    """The trades and gaps of feeds, with the index of their feed, when they are due. Raises BadRequest."""
-    return paced(merged([item_pages(bus, each, since, until) for each in feeds]), speed)
+def _named(of: Feed, item: AnyItem) -> NamedItem | Book | Ticker | Candle:
+    return named_item(of, item) if isinstance(item, Trade | Gap) else item
+
+
+def any_pages(bus: Bus, of: Feed, since: int, until: int | None, view: BookView) -> AsyncGenerator[Block[Any], None]:
+    """The items of a feed of any kind in `[since, until)` (ms), a page at a time. Raises NotArchived."""
+    if of.kind == "book":
+        return book_pages(bus, of, since, until, view)
+    if of.kind == "ticker":
+        return ticker_pages(bus, of, since, until)
+    if of.kind == "candle":
+        return candle_pages(bus, of, since, until)
+    return item_pages(bus, of, since, until)
 
 
 async def item_pages(bus: Bus, of: Feed, since: int, until: int | None) -> AsyncGenerator[Block[Item], None]:
@@ -172,7 +187,10 @@ async def _past(
         async with aclosing(read(past)) as pages:
             async for page in pages:
                 yield page
-        if past.sequence is not None:
+        if past.remade:
+            whole = True
+            yield made([REMADE])
+        elif past.sequence is not None:
             after, whole = past.sequence, True
     items.begins_late = "" if whole else past.begins_late
     items.known_until(past.known)

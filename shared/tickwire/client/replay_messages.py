@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tickwire.bus.connection import Bus
-from tickwire.client.decoded import payload_of, trades_of
-from tickwire.client.live import TradeItems
+from tickwire.client.decoded import Remade, payload_of, trades_of
 from tickwire.client.merging import AT_ONCE, Block
-from tickwire.client.replay import Item, tape_pages
+from tickwire.client.replay import Item, any_pages, tape_pages
+from tickwire.client.replay_feeds import BookView
+from tickwire.client.trade_items import TradeItems
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 
 
 class PastMessage(NamedTuple):
-    """A message to be published again: its payload, its sequence on the tape, how many trades it has, and gaps."""
+    """A message to be published again: its payload, its sequence on the tape, how many trades it has, and gaps.
 
-    data: bytes
+    Without payload it is a gap that no message says.
+    """
+
+    data: bytes | None
     sequence: int
     trades: int
     gaps: int = 0
@@ -38,6 +42,9 @@ async def message_pages(bus: Bus, of: Feed, since: int, until: int | None) -> As
         async for page in pages:
             found = Block[PastMessage]([], [])
             for taped in page:
+                if isinstance(taped, Remade):
+                    items.begin_anew()
+                    continue
                 try:
                     message = trades_of(taped)
                     parts = items.of(message, skipped=taped.skipped)
@@ -55,6 +62,25 @@ async def message_pages(bus: Bus, of: Feed, since: int, until: int | None) -> As
                 return
     gaps = [msgspec.structs.replace(cutter.nothing(), gap=each) for each in items.rest(until)]
     yield Block([cutter.time] * len(gaps), [PastMessage(messages.encode(each), 0, 0, 1) for each in gaps])
+
+
+async def any_message_pages(
+    bus: Bus, of: Feed, since: int, until: int | None, view: BookView
+) -> AsyncGenerator[Block[PastMessage], None]:
+    """The messages of a feed of any kind, as `message_pages`."""
+    if of.kind == "trade":
+        async with aclosing(message_pages(bus, of, since, until)) as pages:
+            async for page in pages:
+                yield page
+        return
+    async with aclosing(any_pages(bus, of, since, until, view)) as blocks:
+        async for block in blocks:
+            yield Block(block.times, [_message(item) for item in block.items])
+
+
+def _message(item: Any) -> PastMessage:
+    # What follows a gap says it, as it is live: a book that is resyncing, a ticker that was interrupted.
+    return PastMessage(None, 0, 0, 1) if isinstance(item, Gap) else PastMessage(messages.encode(item), 0, 0)
 
 
 class Cutter:

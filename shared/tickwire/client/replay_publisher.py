@@ -3,6 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `replay.<name>.md.trade.<exchange>.<token>` | publishes | the messages of `md.trade.…`, numbered |
+| `replay.<name>.md.book.…`, `.md.ticker.…`, `.md.candle.…` | publishes | books, tickers and closed candles, likewise |
 | `replay.<name>.status` | publishes, subscribes | its state; also how replays of one name find each other |
 
 Core NATS: whoever subscribes later has missed what was before, and the broker drops what a slow subscriber does not
@@ -25,7 +26,8 @@ from nats.aio.msg import Msg
 
 from tickwire.bus.connection import Bus
 from tickwire.client.merging import AT_ONCE, Merged, merged, paced
-from tickwire.client.replay_messages import PastMessage, message_pages
+from tickwire.client.replay_feeds import DEFAULT_VIEW, BookView
+from tickwire.client.replay_messages import PastMessage, any_message_pages
 from tickwire.errors import BrokerUnavailable, Busy
 from tickwire.model import messages, subjects
 from tickwire.model.feeds import Feed
@@ -46,13 +48,17 @@ Report = Callable[[ReplayStatus], None]
 
 @dataclass(frozen=True)
 class Replay:
-    """What to publish: feeds in `[since, until)` (ms), `speed` times as fast as it happened. `name` is in subjects."""
+    """What to publish: feeds in `[since, until)` (ms), `speed` times as fast as it happened. `name` is in subjects.
+
+    Of books, what `view` says.
+    """
 
     name: str
     feeds: Sequence[Feed]
     since: int
     until: int | None
     speed: float
+    view: BookView = DEFAULT_VIEW
 
 
 async def publish_replay(bus: Bus, replay: Replay, report: Report) -> ReplayStatus:
@@ -63,7 +69,7 @@ async def publish_replay(bus: Bus, replay: Replay, report: Report) -> ReplayStat
     subscribers may have missed messages.
     """
     feeds = replay.feeds
-    pages = [message_pages(bus, each, replay.since, replay.until) for each in feeds]
+    pages = [any_message_pages(bus, each, replay.since, replay.until, replay.view) for each in feeds]
     batches = paced(merged(pages), replay.speed)
     starting = ReplayStatus(
         name=subjects.replay_name(replay.name),
@@ -135,15 +141,18 @@ class Run:
 
     async def publish(self, feeds: Sequence[Feed], batch: Merged[PastMessage]) -> None:
         """Publish messages, whose times are those of the replay (ms)."""
-        client, before, done = self._bus.client, self.status, 0
+        client, before, done, sent = self._bus.client, self.status, 0, 0
         try:
             for source, message in zip(batch.sources, batch.items, strict=True):
-                number = before.messages + done + 1
+                if message.data is None:
+                    done += 1
+                    continue
+                number = before.messages + sent + 1
                 headers = {"Tickwire-Number": str(number), "Tickwire-Sequence": str(message.sequence)}
                 subject = self._subject_of(feeds[source])
                 if not client.publish_now(subject, message.data, "", headers):
                     await client.publish(subject, message.data, headers=headers)
-                done += 1
+                done, sent = done + 1, sent + 1
         except nats.errors.Error as error:
             raise BrokerUnavailable(f"a message cannot be published: {error}", "replay it again") from error
         finally:
@@ -151,7 +160,7 @@ class Run:
             reached = batch.times[done - 1] if done else AT_ONCE
             self.status = msgspec.structs.replace(
                 before,
-                messages=before.messages + done,
+                messages=before.messages + sent,
                 trades=before.trades + sum(each.trades for each in published),
                 gaps=before.gaps + sum(each.gaps for each in published),
                 position=reached if reached != AT_ONCE else before.position,

@@ -19,13 +19,13 @@ from tickwire.client.connection import Client
 from tickwire.client.history import Progress
 from tickwire.client.items import Batch, Gap, Trade
 from tickwire.client.replay import Replayed
+from tickwire.client.replay_feeds import FeedName
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.client.sync_following import SyncFollowsFeeds
 from tickwire.client.together import CandlesTogether
 from tickwire.model.feeds import Book, Candle
 from tickwire.model.feeds.layout import ArchivedKind as Kind
 from tickwire.model.messages import ListedMarket
-from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
@@ -237,7 +237,14 @@ class SyncClient(SyncFollowsFeeds):
 
     @overload
     def replay(
-        self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = float("inf")
+        self,
+        feeds: Sequence[FeedName],
+        since: Time,
+        until: Time | None = None,
+        *,
+        speed: float = float("inf"),
+        depth: int | None = None,
+        cadence_ms: int | None = None,
     ) -> SyncSubscription[Replayed]: ...
 
     def replay(self, *feeds: Any, **when: Any) -> SyncSubscription[Any]:

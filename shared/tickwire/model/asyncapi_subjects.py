@@ -134,7 +134,7 @@ ERROR_HEADERS = {
 }
 REPLAYED_HEADERS = {
     "Tickwire-Number": "The number of the message in the replay, from 1: you missed those that you have not received.",
-    "Tickwire-Sequence": "Its sequence in the stream of the tape.",
+    "Tickwire-Sequence": "Of trades, its sequence in the stream of the tape; 0 for other kinds.",
 }
 HEADERS = {
     "Appended": APPENDED_HEADERS,
@@ -202,6 +202,19 @@ PUBLISHED: tuple[Published, ...] = (
         feeds.Trades,
         "Past messages of md.trade, published again by `tickwire replay`; those at the ends of the range are cut.",
         "Replayed",
+    ),
+    *(
+        Published(
+            f"replay.{{name}}.md.{kind}.{path}",
+            message,
+            f"The past of md.{kind}, published by `tickwire replay`.{hint}",
+            "Replayed",
+        )
+        for kind, path, message, hint in (
+            ("book", _FEED, feeds.Book, " Made of archived deltas; conflated by the exchange's time."),
+            ("ticker", _FEED, feeds.Ticker, ""),
+            ("candle", _KEY, feeds.Candle, " Closed candles of the cache, when they close; `trades` is 0."),
+        )
     ),
     Published("replay.{name}.status", ReplayStatus, "A replay: at its beginning, each second, and at its end."),
     *(

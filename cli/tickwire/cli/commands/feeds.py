@@ -138,17 +138,24 @@ def replay(
     speed: Annotated[
         str, typer.Option("--speed", metavar="FACTOR", help="So many times as fast as it happened, or max.")
     ] = "1",
+    kinds: Annotated[
+        str, typer.Option("--kinds", metavar="KINDS", help="trade, book, ticker, candle: trade,book")
+    ] = "trade",
+    timeframes: Annotated[str | None, typer.Option("--timeframes", metavar="NAMES", help="For candles: 1m,1h")] = None,
+    depth: Depth = None,
+    cadence: Cadence = None,
     config: Config = None,
     json: Json = False,
 ) -> int:
-    """Publish past trades again, on subjects replay.NAME.md.trade.EXCHANGE.SYMBOL.
+    """Publish the past again, on subjects replay.NAME.md.KIND.EXCHANGE.SYMBOL.
 
     Messages are as they were, in the order of the exchanges' timestamps: any program can be run against the past.
-    Every combination of the comma-separated names is one feed. Ctrl-C ends it. Exit code 3 where trades are missing.
+    Books are made of archived deltas, candles are the closed ones of the cache. Every combination of the
+    comma-separated names is one feed. Ctrl-C ends it. Exit code 3 where something is missing.
 
-    Example: tickwire replay friday binance,okx BTC/USDT --since 2h --speed 10
+    Example: tickwire replay friday binance,okx BTC/USDT --since 2h --speed 10 --kinds trade,book
     """
     from tickwire.cli.feeds import replay as module
 
-    options = module.ReplayOptions(name, exchanges, symbols, since, until, speed)
+    options = module.ReplayOptions(name, exchanges, symbols, since, until, speed, kinds, timeframes, depth, cadence)
     return invoke(module.replay, config, options, json)

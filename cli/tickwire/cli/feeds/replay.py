@@ -1,4 +1,4 @@
-"""`tickwire replay`: publishes past trades again, until their end or Ctrl-C."""
+"""`tickwire replay`: publishes the past again, until their end or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render
+from tickwire.client.replay_feeds import book_view
 from tickwire.client.replay_publisher import Replay, publish_replay
 from tickwire.errors import BadRequest
 from tickwire.model import subjects
@@ -30,11 +31,22 @@ class ReplayOptions:
     since: str
     until: str | None
     speed: str
+    kinds: str = "trade"
+    timeframes: str | None = None
+    depth: int | None = None
+    cadence_ms: int | None = None
 
     def feeds(self) -> list[Feed]:
-        """Every combination of the names. Raises BadRequest."""
+        """Every combination of the names, kind after kind. Raises BadRequest."""
         subjects.replay_name(self.name)
-        return arguments.feeds("trade", self.exchanges, self.symbols, None)
+        kinds = arguments.items(self.kinds, "--kinds")
+        if self.timeframes is not None and "candle" not in kinds:
+            raise BadRequest("--timeframes is given without candles", "add candle to --kinds")
+        found = []
+        for kind in kinds:
+            timeframes = self.timeframes if kind == "candle" else None
+            found += arguments.feeds(kind, self.exchanges, self.symbols, timeframes)
+        return found
 
     def factor(self) -> float:
         """The speed as a number. Raises BadRequest."""
@@ -42,6 +54,7 @@ class ReplayOptions:
             factor = math.inf if self.speed == "max" else float(self.speed)
         except ValueError:
             factor = 0.0
+        # NaN is none, either.
         if not factor > 0:
             raise BadRequest(
                 f"--speed {self.speed} is not a number above 0", "1 is as it happened, max as fast as possible"
@@ -58,16 +71,17 @@ class Progress:
     def report(self, status: ReplayStatus) -> None:
         """Keep a status; print a remark as the replay begins."""
         if self.status is None:
-            render.remark(f"publishing on {subjects.replayed(status.name, 'md.trade.>')}; Ctrl-C ends it")
+            render.remark(f"publishing on {subjects.replayed(status.name, 'md.>')}; Ctrl-C ends it")
         self.status = status
 
 
 async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOptions, json: bool) -> int:
-    """Publish the trades of a range again. Exit code 3 where trades are missing, 130 when it is interrupted."""
+    """Publish what feeds had in a range again. Exit code 3 where some is missing, 130 when it is interrupted."""
     feeds, speed = options.feeds(), options.factor()
     since, until = arguments.span(options.since, options.until, now_ms())
     assert since is not None
-    wanted = Replay(options.name, feeds, since, until, speed)
+    view = book_view(options.depth, options.cadence_ms)
+    wanted = Replay(options.name, feeds, since, until, speed, view)
     progress = Progress()
 
     async def publish(bus: Bus) -> None:
@@ -81,7 +95,8 @@ async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOption
         render.as_json(status)
     else:
         reached = "" if status.position is None else f", up to {render.moment(status.position)} UTC"
-        count = f"{render.plural(status.trades, 'trade')} in {render.plural(status.messages, 'message')}"
+        trades = f"{render.plural(status.trades, 'trade')} in " if "trade" in options.kinds else ""
+        count = f"{trades}{render.plural(status.messages, 'message')}"
         gaps = f", {render.plural(status.gaps, 'gap')}" if status.gaps else ""
         render.remark(f"replay {status.name}: {count}{gaps}{reached}")
     if status.state != "ended":

@@ -7,6 +7,7 @@
 | `archive.bars` | answers | ArchivedBarsRequest -> ArchivedBars, in chunks |
 | `archive.book` | answers | ArchivedBookRequest -> ArchivedBook, in chunks |
 | `$KV.ARCHIVE.<stream>` | reads | ArchiveCheckpoint: which messages of the feed's stream are wholly in files |
+| `$JS.API.STREAM.INFO.<stream>` | requests | when the feed's stream was created |
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+from nats.js.errors import NotFoundError
 
 from tickwire.archive.days_reply import archived_dates
 from tickwire.archive_files import bars, pages
@@ -50,6 +52,9 @@ class Reads:
         through = await self._through(feed) if is_taped else Through(0, 0)
         chunks = pages.chunks(self._root, request, through)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            if chunk.stream and not chunk.more:
+                # At last: a page takes seconds, and until then the stream may be made anew.
+                chunk = msgspec.structs.replace(chunk, present=await self._created(feed))
             await call.reply(msgspec.msgpack.encode(chunk))
 
     async def answer_bars(self, request: ArchivedBarsRequest, call: Call) -> None:
@@ -64,6 +69,8 @@ class Reads:
         await asyncio.to_thread(archived_dates, self._root, feed)
         chunks = books.chunks(self._root, request, await self._through(feed))
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            if chunk.stream and not chunk.more:
+                chunk = msgspec.structs.replace(chunk, present=await self._created(feed))
             await call.reply(chunk)
 
     async def _through(self, feed: ArchivedFeed) -> Through:
@@ -71,4 +78,12 @@ class Reads:
         # Another instance may write the entry: what was read before is not kept.
         entries = FencedEntries(self._bus, streams.ARCHIVE, ArchiveCheckpoint)
         found = await entries.of(place.stream)
-        return Through(found.generation, found.done)
+        return Through(found.generation, found.done, found.stream)
+
+    async def _created(self, feed: ArchivedFeed) -> int:
+        """When the present stream of a feed was created, ms; 0 if there is none. Waits for the broker."""
+        stream = (await layout_of(self._bus)).archived(feed.public).stream
+        try:
+            return await streams.read_created_ms(self._bus.jetstream, stream)
+        except NotFoundError:
+            return 0

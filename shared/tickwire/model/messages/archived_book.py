@@ -26,7 +26,7 @@ class ArchivedBook(Struct, frozen=True, kw_only=True):
     `timestamp` and `received` are of its last change, `update` is the exchange's number of it. `until` is the time of
     the newest archived change. If it is not after the requested time (`is_end`), this is the whole book after the
     messages of the tape up to `sequence`, and what the tape has after it decides: without `update` the book is not
-    known there.
+    known there. `stream` and `present` are as in `ArchivedTrades`.
     """
 
     exchange: Exchange
@@ -41,3 +41,5 @@ class ArchivedBook(Struct, frozen=True, kw_only=True):
     sequence: Sequence = 0
     chunk: Count = 0
     more: bool = False
+    stream: Time = 0
+    present: Time = 0

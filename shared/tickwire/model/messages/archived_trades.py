@@ -52,7 +52,10 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
     there is one, requests what follows the chunk: for a reply that broke off.
 
     Every row of the tape's messages up to `sequence`, in the stream of the feed, is in the archive; those of later
-    messages are left out. So `sequence` is where to go on with the tape; of candles it is 0.
+    messages are left out. So `sequence` is where to go on with the tape; of candles it is 0. It counts in the stream
+    that was created at `stream` (ms). `present`, in the last chunk, is when the present stream was created, 0 if there
+    is none: where the two differ the stream was made anew, and `sequence` says nothing of it. Both are 0 in replies of
+    earlier versions, and of candles.
 
     `removed` are days (ms) between the rows of the chunk before and these, or within the request after the last rows,
     that were removed from the archive, also since `archive.days` was requested.
@@ -69,6 +72,8 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
     cursor: Cursor | None = None
     chunk: Count = 0
     more: bool = False
+    stream: Time = 0
+    present: Time = 0
 
 
 class ArchivedBarsRequest(Struct, frozen=True, kw_only=True):

@@ -15,8 +15,9 @@ class ReplayStatus(Struct, frozen=True, kw_only=True):
 
     `id` is that of the run: while one is `running`, another one of the name is refused. `feeds` are the public subjects
     of the feeds. The replay is of `[since, until)` (exchange time), `speed` times as fast as it happened; null is as
-    fast as possible. `position` is the exchange time of the last message published, `messages`, `trades` and `gaps`
-    count what was published. `stopped` before its end, `failed` for the reason in `message`.
+    fast as possible. `position` is the exchange time of the last message published. `messages`, `trades` and `gaps`
+    count what was published, and gaps that no message of the kind can say. `stopped` before its end, `failed` for the
+    reason in `message`.
     """
 
     name: JobId

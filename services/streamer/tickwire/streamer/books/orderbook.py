@@ -11,12 +11,13 @@ without a gap (spot: U == previous u + 1; usd-m: pu == previous u).
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 import msgspec
 
 from tickwire.model.feeds import Level
+from tickwire.model.feeds.levels import change
 from tickwire.streamer.books.checksum import BookChecksum
 from tickwire.streamer.books.out_of_step import OutOfStep
 from tickwire.streamer.books.sequencing import Sequencing
@@ -103,8 +104,8 @@ class OrderBook:
         """
         if not self._sequencing.advance(diff):
             return False
-        _change(self._bids, self._bid_prices, diff.bids)
-        _change(self._asks, self._ask_prices, diff.asks)
+        change(self._bids, self._bid_prices, diff.bids)
+        change(self._asks, self._ask_prices, diff.asks)
         self.timestamp = diff.timestamp
         if self._depth is not None:
             self._cut()
@@ -176,14 +177,3 @@ def difference(before: OrderBook, after: OrderBook) -> Diff:
 def _changed(old: dict[float, float], new: dict[float, float]) -> list[Level]:
     gone: list[Level] = [(price, 0.0) for price in old if price not in new]
     return gone + [(price, amount) for price, amount in new.items() if old.get(price) != amount]
-
-
-def _change(side: dict[float, Level], prices: list[float], levels: Sequence[Level]) -> None:
-    for level in levels:
-        price, amount = level
-        if amount:
-            if price not in side:
-                insort(prices, price)
-            side[price] = level
-        elif side.pop(price, None) is not None:
-            del prices[bisect_left(prices, price)]

@@ -1,0 +1,127 @@
+"""The books of a replay: from archived deltas, then from those of the tape.
+
+| subject | direction | what |
+|---|---|---|
+| `archive.book` | requests | the book at the begin of the replay |
+| `archive.rows`, `archive.days` | requests | the deltas after it, and what is missing of them |
+| `$JS.API.DIRECT.GET.BOOK_DELTAS-<p>` | requests | the deltas of the tape after the archive's |
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
+
+from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.bus.connection import Bus
+from tickwire.client import archived
+from tickwire.client.archived import Past, table_of
+from tickwire.client.book_at import EXPIRED, MADE_ANEW, UNREADABLE, archived_book
+from tickwire.client.merging import Block
+from tickwire.client.missing import Missing, in_turn
+from tickwire.client.replay_feeds import BookView
+from tickwire.client.replayed_book import ReplayedBook
+from tickwire.client.replayed_deltas import FiledDeltas
+from tickwire.errors import BadRequest, BookUnknown, NoSuchService, NotArchived
+from tickwire.model import messages
+from tickwire.model.feeds import Book, BookDeltas, Feed, Gap
+from tickwire.model.messages.archived_trades import ArchivedTrades
+from tickwire.tape.sequence import TapeMessage
+from tickwire.tape.stored import read_pages
+
+Books = Block[Book | Gap]
+
+
+async def book_pages(bus: Bus, of: Feed, since: int, until: int | None, view: BookView) -> AsyncGenerator[Books, None]:
+    """The books and gaps of a feed in `[since, until)` (ms), a page at a time.
+
+    Raises NotArchived if neither the archive nor the tape has deltas of the book; StorageError.
+    """
+    feed, book, past = ArchivedFeed("book_delta", of.exchange, of.symbol), ReplayedBook(of, since, until, view), Past()
+    begins = await _start(bus, feed, since, book, past)
+    if begins is not None:
+        rows = partial(BookRows, book)
+        async with aclosing(archived.row_pages(bus, feed, begins, past, rows, until)) as pages:
+            async for blocks in pages:
+                for block in blocks:
+                    yield block
+    if until is None or past.known < until:
+        if past.remade:
+            book.interrupt(MADE_ANEW)
+        after = 0 if past.remade or past.sequence is None else past.sequence
+        is_known = past.refusal is None
+        async with aclosing(read_pages(bus, feed.public, after)) as taped:
+            async for page in taped:
+                is_known = True
+                for message in page:
+                    _take(book, message)
+                yield book.taken()
+                if book.over:
+                    break
+        if not is_known:
+            raise _unknown(of, past.refusal)
+    yield book.rest()
+
+
+async def _start(bus: Bus, feed: ArchivedFeed, since: int, book: ReplayedBook, past: Past) -> int | None:
+    """Begin with the book before a time (ms), if it is known; from when on the archive has deltas, None without any."""
+    try:
+        begins, found = since, await archived_book(bus, feed, max(0, since - 1), None)
+    except (NoSuchService, NotArchived) as error:
+        book.interrupt("the tape does not go back so far", since)
+        past.refusal = error
+        return None
+    except BookUnknown as error:
+        # A gap lasts for a millisecond at least: the book may be known within the one in which it ends.
+        try:
+            begins, found = since + 1, await archived_book(bus, feed, since, None)
+        except BookUnknown:
+            book.interrupt(error.message, since)
+            return since
+    book.start(found)
+    if found.is_end:
+        past.sequence, past.remade = found.sequence, found.present != found.stream
+        return None
+    return begins
+
+
+class BookRows:
+    """Makes books of archived rows, with gaps where some are missing; see `archived.Rows`."""
+
+    def __init__(self, book: ReplayedBook, gaps: Sequence[Missing]) -> None:
+        self._book = book
+        self._deltas = FiledDeltas(book.update)
+        self._gaps = list(reversed(gaps))
+
+    def take(self, chunk: ArchivedTrades) -> list[Books]:
+        """The books of the rows of a chunk, and gaps between them."""
+        self._gaps = in_turn(self._gaps, chunk.removed)
+        for received, delta in self._deltas.take(table_of(chunk)):
+            while self._gaps and self._gaps[-1].since < (delta.timestamp or 0):
+                self._book.missing(self._gaps.pop())
+            self._book.delta(delta, received)
+        return [self._book.taken()]
+
+    def rest(self) -> list[Books]:
+        """The gaps after the last row."""
+        while self._gaps:
+            self._book.missing(self._gaps.pop())
+        return [self._book.taken()]
+
+
+def _take(book: ReplayedBook, taped: TapeMessage) -> None:
+    if book.over:
+        return
+    if taped.skipped:
+        book.interrupt(EXPIRED)
+    try:
+        book.message(messages.decode(taped.data, BookDeltas))
+    except BadRequest:
+        book.interrupt(UNREADABLE)
+
+
+def _unknown(of: Feed, refusal: NoSuchService | NotArchived | None) -> NotArchived:
+    archive = "nor in the archive" if isinstance(refusal, NotArchived) else "and no archive answers"
+    remedy = f"books are archived while their deltas are subscribed to: `tickwire start {of} --deltas`"
+    return NotArchived(f"the deltas of {of} are not on the tape, {archive}", remedy)
