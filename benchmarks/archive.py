@@ -57,7 +57,8 @@ def main() -> None:
     pa.set_cpu_count(1)
     if arguments.kinds:
         with tempfile.TemporaryDirectory(prefix="tickwire-bench-", dir=Path.cwd()) as folder:
-            Console().print(kinds.measured(rows, Path(folder)))
+            for table in kinds.measured(rows, Path(folder)):
+                Console().print(table)
         return
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", dir=Path.cwd()) as folder:
         root, tape = FolderRoot(Path(folder) / "archive"), [messages.encode(each) for each in day_of(rows)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.table import Table
 
+from archived import replaying_kinds
 from tickwire.archive_files import days, parts
 from tickwire.archive_files.kinds import round_rows
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed
@@ -35,13 +37,14 @@ class Kind(NamedTuple):
     rows: int
 
 
-def measured(rows: int, folder: Path) -> Table:
-    """Write and close the days of each kind; CPU seconds of this process, all threads."""
+def measured(rows: int, folder: Path) -> tuple[Table, Table]:
+    """Write and close the days of each kind, in CPU seconds of this process, all threads; then replay them."""
     made = [Kind("book_delta", *deltas(rows)), Kind("ticker", *tickers(rows)), Kind("candle", *candles(rows))]
     columns = ("kind", "rows", "parts, rows/s", "days, rows/s", "both, rows/s", "bytes of a row", "of a raw JSON row")
     table = Table(*columns, title="other kinds: rows of one core, and their size")
+    files: dict[str, tuple[Path, int]] = {}
     for each in made:
-        root, feed = FolderRoot(folder / each.name), ArchivedFeed(each.name, "binance", "BTC/USDT")
+        root, feed = FolderRoot(folder / "archive"), ArchivedFeed(each.name, "binance", "BTC/USDT")
         writing = took(lambda each=each, root=root: write(root, each))  # type: ignore[misc]
         dates = days.dates_of(root, feed)
         closing = took(lambda root=root, feed=feed, dates=dates: close(root, feed, dates))  # type: ignore[misc]
@@ -50,7 +53,9 @@ def measured(rows: int, folder: Path) -> Table:
         rates = (each.rows / seconds for seconds in (writing, closing, writing + closing))
         cells = [f"{each.rows:,}", *(f"{rate:,.0f}" for rate in rates)]
         table.add_row(each.name, *cells, f"{size / each.rows:.1f}", f"{raw / each.rows:.1f}")
-    return table
+        files[each.name] = Path(root.url) / feed.on(dates[0]).data, each.rows
+    last = BEGIN + max(DAY_MS, rows * SECOND) + 1
+    return table, asyncio.run(replaying_kinds.measured(folder / "archive", folder, files, made[-1].tape, BEGIN, last))
 
 
 def write(root: FolderRoot, kind: Kind) -> None:

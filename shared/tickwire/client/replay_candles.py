@@ -34,12 +34,11 @@ async def candle_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
     """
     assert of.timeframe is not None
     key = Key(of.exchange, of.symbol, of.timeframe)
-    try:
-        request = KeyRequest(**key._asdict())
-        known = await bus.service_wait.call(lambda: bus.request("cache.coverage", request, Coverage))
-    except NotCached as error:
-        remedy = f"fetch them with `tickwire fetch {of.exchange} {of.symbol} {of.timeframe} --since TIME`"
-        raise NotArchived(f"{of} is not in the cache", remedy) from error
+    request = KeyRequest(**key._asdict())
+    known = await bus.service_wait.call(lambda: bus.request("cache.coverage", request, Coverage))
+    if not known.rows and not known.verified:
+        remedy = f"fetch them with `tickwire candles fetch {of.exchange} {of.symbol} {of.timeframe} --since TIME`"
+        raise NotArchived(f"{of} is not in the cache", remedy)
     grid = grid_of(of.exchange, of.timeframe, known.opens_at)
     settled = grid.open_of(now_ms() - profile_of(of.exchange).candles.settled_after_ms)
     # Those that close within the range: a candle is not known before.

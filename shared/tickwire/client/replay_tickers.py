@@ -35,6 +35,8 @@ COLUMNS = (
     "timestamp", "received", "last", "bid", "bid_amount", "ask", "ask_amount", "open", "high", "low", "volume",
     "quote_volume", "mark", "mid", "conflated",
 )  # fmt: skip
+SPREAD_MS = 1_000
+"""So much earlier than that of the one before may the time of a ticker be: of some it is that of the receipt."""
 INTERRUPTED = "the ticker was interrupted"
 UNREADABLE = "a message of the tape cannot be read"
 
@@ -54,7 +56,7 @@ async def ticker_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
         if isinstance(past.refusal, NotArchived):
             raise NotArchived(f"{of} is not archived", 'tickers are archived with "ticker" among `archive.kinds`')
         raise past.refusal
-    if until is not None and past.known >= until:
+    if until is not None and past.known >= until + SPREAD_MS:
         return
     if past.remade:
         tickers.missing_before_next(MADE_ANEW)
@@ -122,11 +124,11 @@ class ReplayedTickers:
             time = ticker.received if ticker.timestamp is None else ticker.timestamp
             if ticker.interrupted:
                 self.missing_before_next(INTERRUPTED)
-            if ticker.repeated or time < self._since:
-                continue
-            if self._until is not None and time >= self._until:
-                self.over = True
+            self.over = self._until is not None and time >= self._until + SPREAD_MS
+            if self.over:
                 break
+            if ticker.repeated or time < self._since or (self._until is not None and time >= self._until):
+                continue
             if self._lost:
                 gap = Gap(since=self._time, until=max(time, self._time + 1), reason=self._lost)
                 self._put(self._time, gap, found)
