@@ -17,9 +17,7 @@ from tickwire.client.arguments import Names, Time, keys_of
 from tickwire.client.connecting import connect
 from tickwire.client.connection import Client
 from tickwire.client.history import Progress
-from tickwire.client.items import Batch, Gap, Trade
-from tickwire.client.replay import Replayed
-from tickwire.client.replay_feeds import FeedName
+from tickwire.client.items import Batch
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.client.sync_following import SyncFollowsFeeds
 from tickwire.client.together import CandlesTogether
@@ -229,30 +227,6 @@ class SyncClient(SyncFollowsFeeds):
         # In the caller's thread: the warning names the caller's line.
         found.warn()
         return frame
-
-    @overload
-    def replay(
-        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = float("inf")
-    ) -> SyncSubscription[Trade | Gap]: ...
-
-    @overload
-    def replay(
-        self,
-        feeds: Sequence[FeedName],
-        since: Time,
-        until: Time | None = None,
-        *,
-        speed: float = float("inf"),
-        depth: int | None = None,
-        cadence_ms: int | None = None,
-    ) -> SyncSubscription[Replayed]: ...
-
-    def replay(self, *feeds: Any, **when: Any) -> SyncSubscription[Any]:
-        """See `Client.replay`."""
-        return self._subscription(lambda: self._client.replay_together(*feeds, **when))
-
-    replay_of = replay
-    """See `Client.replay_of`."""
 
     def _subscription(self, make: Callable[[], Any]) -> SyncSubscription[T]:
         async def begin() -> tuple[asyncio.AbstractEventLoop, Any]:

@@ -1,4 +1,4 @@
-"""The part of the blocking client that follows feeds. The methods are those of `FollowsFeeds`."""
+"""The part of the blocking client that follows and replays feeds: methods of `FollowsFeeds` and `Replays`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from tickwire.client.arguments import Time
 from tickwire.client.connection import Client
 from tickwire.client.items import Gap, Trade
+from tickwire.client.replay import Replayed
+from tickwire.client.replay_feeds import FeedName
 from tickwire.model.feeds import Book, Ticker
 from tickwire.model.nearest import Market
 
@@ -84,3 +86,27 @@ class SyncFollowsFeeds(ABC):
     def tickers(self, *markets: Any, **options: Any) -> SyncSubscription[Ticker]:
         """See `Client.tickers`."""
         return self._subscription(lambda: self._client.tickers(*markets, **options))
+
+    @overload
+    def replay(
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = float("inf")
+    ) -> SyncSubscription[Trade | Gap]: ...
+
+    @overload
+    def replay(
+        self,
+        feeds: Sequence[FeedName],
+        since: Time,
+        until: Time | None = None,
+        *,
+        speed: float = float("inf"),
+        depth: int | None = None,
+        cadence_ms: int | None = None,
+    ) -> SyncSubscription[Replayed]: ...
+
+    def replay(self, *feeds: Any, **when: Any) -> SyncSubscription[Any]:
+        """See `Client.replay`."""
+        return self._subscription(lambda: self._client.replay_together(*feeds, **when))
+
+    replay_of = replay
+    """See `Client.replay_of`."""
