@@ -188,6 +188,7 @@ TAPES: tuple[tuple[str, str, Message, str], ...] = (
     ("status", "{kind}.{exchange}.{token}", feeds.Status, "Events of a feed; the last one is in STATUS."),
 )
 
+_PAST = "What was on the subject after `replay.{name}.`, published by `tickwire replay` (docs/archive.md)."
 PUBLISHED: tuple[Published, ...] = (
     *(
         Published(f"md.{kind}.{path}", message, text, "Partition" if kind in PARTITIONED else "Tape")
@@ -197,24 +198,10 @@ PUBLISHED: tuple[Published, ...] = (
     Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
     Published(f"md.archived.{{kind}}.{_FEED}", Certificate, "A day of a feed that the archive has certified."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Update"),
-    Published(
-        f"replay.{{name}}.md.trade.{_FEED}",
-        feeds.Trades,
-        "Past messages of md.trade, published again by `tickwire replay`; those at the ends of the range are cut.",
-        "Replayed",
-    ),
     *(
-        Published(
-            f"replay.{{name}}.md.{kind}.{path}",
-            message,
-            f"The past of md.{kind}, published by `tickwire replay`.{hint}",
-            "Replayed",
-        )
-        for kind, path, message, hint in (
-            ("book", _FEED, feeds.Book, " Made of archived deltas; conflated by the exchange's time."),
-            ("ticker", _FEED, feeds.Ticker, ""),
-            ("candle", _KEY, feeds.Candle, " Closed candles of the cache, when they close; `trades` is 0."),
-        )
+        Published(f"replay.{{name}}.md.{kind}.{path}", message, _PAST, "Replayed")
+        for kind, path, message, _ in TAPES
+        if kind in feeds.KINDS
     ),
     Published("replay.{name}.status", ReplayStatus, "A replay: at its beginning, each second, and at its end."),
     *(
