@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from tickwire.model.subjects import SYMBOL_CHARACTERS, Exchange
+from tickwire.model.subjects import SYMBOL_CHARACTERS, Exchange, Symbol
 from tickwire.model.times import Count, Time
 
 MARKETS_PAGE = 1_000
@@ -36,7 +36,7 @@ class ListedMarket(Struct, frozen=True, kw_only=True):
     name of it.
     """
 
-    symbol: str
+    symbol: Symbol
     kind: Literal["spot", "linear", "inverse"] | None
     base: str
     quote: str
