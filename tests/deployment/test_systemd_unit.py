@@ -36,7 +36,7 @@ def test_systemd_finds_no_fault_in_the_unit(home: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-async def test_what_the_unit_starts_serves_in_its_folder_and_ends_with_zero_when_it_is_stopped(home: Path) -> None:
+async def test_what_the_unit_starts_serves_in_its_folder_and_ends_with_zero(home: Path) -> None:
     """systemd stops it with SIGTERM, as the unit names no other signal and no command."""
     unit = configparser.ConfigParser(strict=False, interpolation=None, comment_prefixes="#")
     unit.optionxform = str  # type: ignore[assignment,method-assign]
