@@ -103,9 +103,9 @@ async def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The data folder of the test's broker, which has all streams if the test has a `bus`."""
+    """The data folder of the test's broker, which has all streams where the test uses `bus` or `declared`."""
     folder = tmp_path / "nats"
-    if "bus" in request.fixturenames:
+    if {"bus", "declared"} & set(request.fixturenames):
         shutil.copytree(request.getfixturevalue("declared") / "jetstream", folder / "jetstream")
     return folder
 

@@ -17,7 +17,7 @@ from tickwire.archive_files.root import FolderRoot
 from tickwire.model import subjects
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 UNTIL = NOW // DAY * DAY
 SINCE = UNTIL - 3 * DAY // 2

@@ -32,7 +32,7 @@ from tickwire.model.messages import (
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 
 async def asked(bus: Bus, key: Key, form: str) -> list[Row]:

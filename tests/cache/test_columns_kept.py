@@ -22,7 +22,7 @@ from tickwire.client.columns import requested, rows_of
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, CandlesRequest, Row
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 PAGE = 1000
 SPAN = history.Span(0, 2**42)

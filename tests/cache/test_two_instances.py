@@ -18,7 +18,7 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 MINUTE = 60_000
 START = 1_700_000_040_000 // MINUTE * MINUTE

@@ -25,7 +25,7 @@ from tickwire.streamer.control import pinned_feeds
 from tickwire.streamer.control.interests import open_interests
 from tickwire.streamer.control.pinned_feeds import keep_registered, pinned
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 MINUTE = Feed("candle", "binance", "ETH/USDT", "1m")

@@ -6,13 +6,16 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from support import live
 from support.pipeline import Pipeline, pipeline
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import running_simulator
+from tickwire.bus import embedded as embedded_broker
 from tickwire.errors import BadRequest, TickwireError, UnknownExchange, UnknownSymbol, UnsupportedKind
 from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
 from tickwire.model.messages import decode
@@ -25,17 +28,36 @@ BTC = Feed("trade", "binance", "BTC/USDT")
 ETH = Feed("trade", "binance", "ETH/USDT")
 
 
-@pytest.fixture
-async def simulator() -> AsyncIterator[SimulatorProcess]:
-    """One where something is always going on."""
-    async with running_simulator("--live-rate", "50") as process:
-        yield process
+@asynccontextmanager
+async def streaming(folder: Path) -> AsyncIterator[Pipeline]:
+    """One streamer on a simulator where something is always going on."""
+    async with (
+        embedded_broker.embedded(folder / "nats") as broker,
+        running_simulator("--live-rate", "50") as simulator,
+        pipeline(broker, simulator, folder, ("streamer",), lease_ttl_s=3) as running,
+    ):
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
+    """One for all tests that leave no feed and no other streamer behind."""
+    async with streaming(tmp_path_factory.mktemp("shared")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def line(shared: Pipeline) -> Pipeline:
+    """The same, without feeds and with an empty log."""
+    await eventually(lambda: none_left(shared))
+    await shared.simulator.forget_log()
+    return shared
 
 
 @pytest.fixture
-async def line(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
-    """One streamer on a simulator."""
-    async with pipeline(broker, simulator, tmp_path, ("streamer",), lease_ttl_s=3) as running:
+async def own(tmp_path: Path) -> AsyncIterator[Pipeline]:
+    """One of this test's own."""
+    async with streaming(tmp_path) as running:
         yield running
 
 
@@ -63,11 +85,12 @@ async def subscriptions(line: Pipeline, event: str, stream: str) -> int:
     return sum(entry["event"] == event and stream in (entry.get("streams") or ()) for entry in entries)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_fifty_subscribers_share_a_subscription_that_ends_soon_after_their_kill(
-    line: Pipeline, broker: str
+    line: Pipeline,
 ) -> None:
     ttl_s = 2
-    argv = [sys.executable, SUBSCRIBERS, broker, BTC.path, "50", str(ttl_s)]
+    argv = [sys.executable, SUBSCRIBERS, line.bus.url, BTC.path, "50", str(ttl_s)]
     async with children.child(argv, stdout=children.PIPE) as process, live.seeing(line.bus, BTC) as seen:
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
@@ -83,6 +106,7 @@ async def test_fifty_subscribers_share_a_subscription_that_ends_soon_after_their
         await eventually(lambda: none_left(line))
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_feed_runs_until_the_last_subscriber_has_gone(line: Pipeline) -> None:
     await live.start(line.bus, BTC, "one")
     await live.start(line.bus, BTC, "one")
@@ -96,6 +120,7 @@ async def test_a_feed_runs_until_the_last_subscriber_has_gone(line: Pipeline) ->
     assert (await live.stop(line.bus, BTC, "two")).state == "stopped"
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_candle_brings_its_trades_with_it_and_releases_them(line: Pipeline) -> None:
     minute = Feed("candle", "binance", "BTC/USDT", "1m")
     async with live.seeing(line.bus, BTC) as seen:
@@ -107,7 +132,7 @@ async def test_a_candle_brings_its_trades_with_it_and_releases_them(line: Pipeli
     await eventually(lambda: none_left(line))
 
 
-async def test_a_storm_of_starts_and_stops_ends_in_the_right_state(line: Pipeline) -> None:
+async def test_a_storm_of_starts_and_stops_ends_in_the_right_state(own: Pipeline) -> None:
     dice = random.Random(7)
     markets = [BTC, ETH, Feed("book", "binance", "BTC/USDT"), Feed("candle", "binance", "ETH/USDT", "1m")]
     wanted: dict[Feed, set[str]] = {market: set() for market in markets}
@@ -116,10 +141,10 @@ async def test_a_storm_of_starts_and_stops_ends_in_the_right_state(line: Pipelin
         for _ in range(moves):
             market = dice.choice(markets)
             if dice.random() < 0.5:
-                await live.start(line.bus, market, name)
+                await live.start(own.bus, market, name)
                 wanted[market].add(name)
             else:
-                await live.stop(line.bus, market, name)
+                await live.stop(own.bus, market, name)
                 wanted[market].discard(name)
 
     async with asyncio.TaskGroup() as group:
@@ -127,11 +152,11 @@ async def test_a_storm_of_starts_and_stops_ends_in_the_right_state(line: Pipelin
             group.create_task(subscriber(f"s{number}", 20))
     # Whoever is left decides; one market is emptied to see it end.
     for name in list(wanted[BTC]):
-        await live.stop(line.bus, BTC, name)
+        await live.stop(own.bus, BTC, name)
     wanted[BTC].clear()
 
     async def settled() -> bool:
-        found = {each.feed: each for each in await feeds_of(line)}
+        found = {each.feed: each for each in await feeds_of(own)}
         expected = {market: len(names) for market, names in wanted.items() if names}
         implied = Feed("trade", "binance", "ETH/USDT")
         if wanted[markets[3]]:
@@ -144,7 +169,7 @@ async def test_a_storm_of_starts_and_stops_ends_in_the_right_state(line: Pipelin
 
     async def subscribed() -> bool:
         balance = {
-            name: await subscriptions(line, "subscribe", name) - await subscriptions(line, "unsubscribe", name)
+            name: await subscriptions(own, "subscribe", name) - await subscriptions(own, "unsubscribe", name)
             for name in ("btcusdt@aggTrade", "ethusdt@aggTrade", "btcusdt@depth@100ms")
         }
         return balance == {
@@ -156,6 +181,7 @@ async def test_a_storm_of_starts_and_stops_ends_in_the_right_state(line: Pipelin
     await eventually(subscribed)
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("feed", "error", "words"),
     [
@@ -174,43 +200,43 @@ async def test_what_cannot_be_followed_is_refused_with_the_reason(
     assert await feeds_of(line) == []
 
 
-async def test_an_interest_without_ttl_survives_the_streamer(line: Pipeline) -> None:
-    await live.start(line.bus, BTC, "one")
-    await line.kill("streamer")
-    await line.start("streamer")
-    async with live.seeing(line.bus, BTC) as seen:
+async def test_an_interest_without_ttl_survives_the_streamer(own: Pipeline) -> None:
+    await live.start(own.bus, BTC, "one")
+    await own.kill("streamer")
+    await own.start("streamer")
+    async with live.seeing(own.bus, BTC) as seen:
         await seen.until(lambda: len(seen.trades) > 0)
 
 
 async def test_feeds_spread_over_two_streamers_and_move_without_a_hole_when_one_leaves(
-    line: Pipeline, simulator: SimulatorProcess
+    own: Pipeline,
 ) -> None:
     # Named, so that the feeds always divide in the same way, 4 to 1.
-    assert await line.stop("streamer", 0) == 0
-    await line.start("streamer", 0, "--instance", "one")
-    await line.start("streamer", 1, "--instance", "two")
-    await line.started("streamer", 0)
-    await line.started("streamer", 1)
+    assert await own.stop("streamer", 0) == 0
+    await own.start("streamer", 0, "--instance", "one")
+    await own.start("streamer", 1, "--instance", "two")
+    await own.started("streamer", 0)
+    await own.started("streamer", 1)
     symbols = ["BTC/USDT", "ETH/USDT", "XRP/USDT", "SOL/USDT", "DOGE/USDT"]
     feeds = [Feed("trade", "binance", symbol) for symbol in symbols]
     for feed in feeds:
-        await live.start(line.bus, feed, "one")
+        await live.start(own.bus, feed, "one")
 
     async def owners() -> set[str | None]:
-        found = await feeds_of(line)
+        found = await feeds_of(own)
         return {each.owner for each in found} if all(each.state == "live" for each in found) else set()
 
     async def spread() -> bool:
         return len(await owners()) == 2
 
     await eventually(spread)
-    assert await line.stop("streamer", 1) == 0
+    assert await own.stop("streamer", 1) == 0
 
     async def moved() -> bool:
         return len(await owners()) == 1
 
     await eventually(moved)
     for feed in feeds:
-        async with live.seeing(line.bus, feed) as seen:
+        async with live.seeing(own.bus, feed) as seen:
             await seen.until(lambda: len(seen.trades) > 0)
-        await live.assert_every_trade_once(line.bus, simulator, feed, feed.symbol.replace("/", ""))
+        await live.assert_every_trade_once(own.bus, own.simulator, feed, feed.symbol.replace("/", ""))

@@ -17,7 +17,7 @@ from support.web import served
 from tickwire.model.messages import Coverage, KeyRequest
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.actors
+pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("declared")]
 
 SYMBOL = "BTC/USDT"
 MINUTE = 60_000

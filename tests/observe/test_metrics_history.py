@@ -20,7 +20,7 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, Coverage, KeyRequest, Row
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("declared")]
 
 MINUTE = 60_000
 SINCE = 1_700_000_000_000 // MINUTE * MINUTE

@@ -21,7 +21,7 @@ from tickwire.model.feeds import Candle, Feed, Trade, Trades
 SINCE = 1_700_000_040_000
 BTC = Feed("trade", "binance", "BTC/USDT")
 
-pytestmark = [pytest.mark.system, pytest.mark.needs("influxdb")]
+pytestmark = [pytest.mark.system, pytest.mark.needs("influxdb"), pytest.mark.usefixtures("declared")]
 
 
 class Sink(NamedTuple):

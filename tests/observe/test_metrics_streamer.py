@@ -23,7 +23,7 @@ from tickwire.errors import UnknownSymbol
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Status, Ticker, Trades
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("declared")]
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 LABELS = {"kind": "trade", "exchange": "binance", "symbol": "BTC/USDT"}

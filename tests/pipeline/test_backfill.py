@@ -16,7 +16,7 @@ from support.processes import running_simulator
 from tickwire.model.messages import Coverage, KeyRequest, Row, Verification
 from tickwire.model.subjects import Key, file_stem
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("declared")]
 
 MINUTE = 60_000
 

@@ -21,7 +21,12 @@ from tickwire.model.feeds import Candle, Feed, Status
 from tickwire.model.messages import Coverage, KeyRequest
 from tickwire.model.subjects import Key
 
-pytestmark = [pytest.mark.faults, pytest.mark.needs("faketime"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.needs("faketime"),
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("declared"),
+]
 
 HOUR = 3600
 STEPS = (HOUR, -HOUR, 24 * HOUR)

@@ -18,7 +18,7 @@ from tickwire.model.feeds import Candle, Feed, Status, Trades
 from tickwire.model.messages import Coverage, KeyRequest
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 SYMBOL = "BTC/USDT"
 YEAR = 365 * 86_400_000

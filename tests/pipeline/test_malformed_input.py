@@ -30,7 +30,7 @@ from tickwire.model.feeds import Candle, Feed, Trades
 from tickwire.model.messages import ErrorReply, SinkReport, SinkRequest
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 MINUTE = 60_000
 SINCE = 1_704_067_200_000

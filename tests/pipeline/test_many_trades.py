@@ -17,7 +17,7 @@ from support.processes import SimulatorProcess, running_simulator
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Status, Trade, Trades
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("declared")]
 
 NOW = "1750000030500"
 """Half a minute into a minute; the exchange's clock stands there until it is told to go on."""

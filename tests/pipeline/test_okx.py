@@ -16,7 +16,7 @@ from support.processes import SimulatorProcess
 from tickwire.model.feeds import Book, Candle, Feed, Ticker, Trade
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("declared")]
 
 BTC = Feed("trade", "okx", "BTC/USDT")
 SOCKET = "/ws.okx.com"

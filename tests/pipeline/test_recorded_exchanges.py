@@ -35,7 +35,7 @@ from tickwire.model.feeds import (
     Trades,
 )
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("declared")]
 
 T = TypeVar("T", bound=Struct)
 

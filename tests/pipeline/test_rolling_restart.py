@@ -30,7 +30,7 @@ from tickwire.model.messages import (
 )
 from tickwire.model.subjects import Key
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 RATE = 200

@@ -23,7 +23,7 @@ from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.model.messages import SinkTotals
 from tickwire.settings import SinkSettings
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 MIB = 1 << 20
 BTC = "trade.binance.BTC-USDT"

@@ -21,7 +21,7 @@ from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 
 @pytest.fixture

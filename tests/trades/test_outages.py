@@ -21,7 +21,7 @@ from tickwire.client import Client, connect
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Status, Trade, Trades
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("declared")]
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 SOCKET = "/ws/"
