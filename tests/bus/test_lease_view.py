@@ -125,5 +125,5 @@ async def test_a_change_before_the_task_of_a_waiter_begins_is_not_missed() -> No
     view = LeaseView("one")
     waiting = asyncio.ensure_future(view.changed())
     view.see_member("two", live=True)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         await waiting

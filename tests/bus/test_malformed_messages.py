@@ -35,7 +35,7 @@ def until_last(found: asyncio.Event) -> Callable[[Msg], Awaitable[None]]:
 
 
 async def test_a_subscription_passes_over_what_does_not_decode(broker: str) -> None:
-    async with asyncio.timeout(30), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
+    async with asyncio.timeout(100), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
         found = asyncio.Event()
         await bus.subscribe("some.>", until_last(found))
         await bus.client.flush()
@@ -52,7 +52,7 @@ async def test_a_subscription_passes_over_what_does_not_decode(broker: str) -> N
     ids=["bytes", "long", "wide"],
 )
 async def test_a_subject_that_is_no_text_or_too_long_is_passed_over(broker: str, subject: bytes) -> None:
-    async with asyncio.timeout(30), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
+    async with asyncio.timeout(100), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
         found = asyncio.Event()
         await bus.subscribe("some.>", until_last(found))
         await bus.client.flush()
@@ -63,7 +63,7 @@ async def test_a_subject_that_is_no_text_or_too_long_is_passed_over(broker: str,
 
 @pytest.mark.parametrize("headers", hostile.BAD_HEADERS)
 async def test_headers_that_cannot_be_read_end_nothing(broker: str, headers: bytes) -> None:
-    async with asyncio.timeout(30), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
+    async with asyncio.timeout(100), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
         found = asyncio.Event()
         await bus.subscribe("some.>", until_last(found))
         await bus.client.flush()
@@ -103,7 +103,7 @@ async def test_a_request_whose_reply_would_close_the_connection_is_not_answered(
     async def handle(request: LogLevel, _call: object) -> LogLevel:
         return request
 
-    async with asyncio.timeout(30), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
+    async with asyncio.timeout(100), connect(NatsSettings(url=broker), name="one") as bus, hostile.raw(broker) as raw:
         endpoint = Endpoint("odd.ask", LogLevel, handle)
         async with serve(bus, "odd", [endpoint], instance="odd-1"):
             for subject in (b"odd.ask", b"$SRV.PING.odd"):
@@ -126,7 +126,7 @@ async def test_a_bug_of_a_callback_is_no_message_that_does_not_decode(broker: st
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        async with asyncio.timeout(30), connect(NatsSettings(url=broker), name="one") as bus:
+        async with asyncio.timeout(100), connect(NatsSettings(url=broker), name="one") as bus:
             await bus.subscribe("some.>", take)
             await bus.client.publish("some.thing", b"")
             await asyncio.Event().wait()

@@ -75,7 +75,7 @@ async def test_a_stop_ends_the_waiting() -> None:
     waiting = asyncio.ensure_future(waits.call(call))
     await asyncio.sleep(0)
     waits.stop.set()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         with pytest.raises(NoSuchService):
             await waiting
 

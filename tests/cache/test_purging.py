@@ -23,7 +23,7 @@ def lost(data: bytes) -> bytes:
 
 
 async def until_emptied(bus: Bus) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while (await bus.jetstream.stream_info(streams.OHLCV)).state.messages:
             await asyncio.sleep(0.05)
 

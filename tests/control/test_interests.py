@@ -118,7 +118,7 @@ async def test_a_killed_broker_brings_no_withdrawn_interest_back(
         async with connect(settings, name="test") as bus, open_interests(bus, StreamerSettings()) as interests:
             # Returns once everything before it has been read.
             await interests.register(named("older", None))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(100):
                 while interests.subscribers(MARKET) != 1:
                     await asyncio.sleep(0.05)
 

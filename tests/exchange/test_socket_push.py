@@ -57,7 +57,7 @@ class Opened:
         return note
 
     async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while not done():
                 self.changed.clear()
                 await self.changed.wait()
@@ -299,7 +299,7 @@ async def test_pings_are_answered() -> None:
         socket._autoping = False
         await pings(socket, request)
 
-    async with opened(serve), asyncio.timeout(30):
+    async with opened(serve), asyncio.timeout(100):
         await ponged.wait()
 
 

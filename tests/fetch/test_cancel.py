@@ -59,7 +59,7 @@ async def test_a_running_job_ends_as_cancelled_and_keeps_what_it_stored(bus: Bus
             == 1
         )
         # A job is acknowledged after its end is published.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while (await bus.jetstream.stream_info(streams.JOBS)).state.messages:
                 await asyncio.sleep(0.1)
 

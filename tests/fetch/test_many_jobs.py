@@ -111,7 +111,7 @@ async def test_what_is_no_job_or_cannot_be_meant_ends_alone(bus: Bus, broker: st
             assert (job.state, job.error.code in ("bad_request", "unsupported_timeframe")) == ("failed", True), job
         await line.order("after", since=NOW - 2 * DAY)
         assert (await line.end("after")).complete
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while (await bus.jetstream.stream_info(streams.JOBS)).state.messages:
                 await asyncio.sleep(0.1)
 
