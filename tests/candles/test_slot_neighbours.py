@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from candles.candle_feed import FEED, MINUTE, START, TRADES, CandleVenue, TradeTape, running, trade, witness
-from support.feeds import Witness, within
+from support.feeds import Witness
 from tape.places import TRADES_STREAM
 from tape.slots import opened_by_test, writing
 from tickwire.bus.connection import Bus
@@ -20,11 +21,14 @@ from tickwire.model import messages, timeframes
 from tickwire.model.feeds import Candle, Feed, Trades
 from tickwire.model.subjects import tape_partition_of
 from tickwire.process.lifecycle import leaf
+from tickwire.settings import StreamerSettings
 from tickwire.tape.subject_writer import SubjectWriter
 
 pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 SLOT = int(TRADES_STREAM.rpartition("-")[2])
+CLOSED = StreamerSettings(candle_ms=1000, settle_ms=0)
+"""For tests of many closed candles: open ones are published once a second, not with each of thousands of trades."""
 OTHERS = [symbol for n in range(60) if tape_partition_of("binance", symbol := f"S{n}/USDT", 8) == SLOT]
 
 
@@ -104,6 +108,27 @@ class Market:
         return {"exchange": self.feed.exchange, "symbol": self.feed.symbol, "received": 0}
 
 
+def truth_of(market: Market, timeframe: str) -> Counter[int]:
+    """How many trades of a market each of its candles has."""
+    length = timeframes.duration_ms(timeframe)
+    return Counter(START + at // length * length for at in market.times)
+
+
+def closed_since(seen: Witness, awaited: set[tuple[str, str, int]]) -> Callable[[], bool]:
+    """Whether all of these were seen to close: symbol, timeframe, open time. Looks at each of many candles once."""
+    read = 0
+
+    def come() -> bool:
+        nonlocal read
+        new, read = seen.candles[read:], len(seen.candles)
+        awaited.difference_update(
+            (each.symbol, each.timeframe, each.timestamp) for each in new if each.closed and not each.repeated
+        )
+        return not awaited
+
+    return come
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_candles_of_feeds_that_begin_while_trades_flow_are_those_of_their_trades(bus: Bus, seed: int) -> None:
     """Whichever candles they begin with; later ones are complete, and the count of their trades is the truth."""
@@ -119,25 +144,19 @@ async def test_candles_of_feeds_that_begin_while_trades_flow_are_those_of_their_
             for each in markets:
                 await asyncio.sleep(chance.choice([0, 0.02, 0.1]))
                 venue = CandleVenue(at=each.times[-1] if each.times else 0)
-                await stack.enter_async_context(running(bus, *names, feed=each.feed, venue=venue))
+                await stack.enter_async_context(running(bus, *names, feed=each.feed, venue=venue, settings=CLOSED))
             await asyncio.wait(flowing)
         for market in markets:
             end = (market.times[-1] // MINUTE + 1) * MINUTE
             await market.end(end)
-        for market in markets:
-            for name in names:
-                length = timeframes.duration_ms(name)
-                truth = Counter(START + at // length * length for at in market.times)
-                await within(
-                    seen.until(
-                        lambda market=market, name=name, truth=truth: any(  # type: ignore[misc]
-                            each.timestamp == max(truth) for each in closed(seen, market.feed, name)
-                        )
-                    )
-                )
-                told = {each.timestamp: each.trades for each in closed(seen, market.feed, name) if each.complete}
-                assert len(told) > 2
-                first = min(told)
-                assert {at: count for at, count in told.items() if count} == {
-                    at: count for at, count in truth.items() if at >= first
-                }
+        truths = {(market.feed, name): truth_of(market, name) for market in markets for name in names}
+        await seen.until(
+            closed_since(seen, {(feed.symbol, name, max(truth)) for (feed, name), truth in truths.items()}), 200
+        )
+        for (feed, name), truth in truths.items():
+            told = {each.timestamp: each.trades for each in closed(seen, feed, name) if each.complete}
+            assert len(told) > 2
+            first = min(told)
+            assert {at: count for at, count in told.items() if count} == {
+                at: count for at, count in truth.items() if at >= first
+            }
