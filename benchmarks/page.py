@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tickwire.bus import embedded
+from tickwire.client import interest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trades
 
 # How services, the simulator and Chromium are started stands in the tests.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from docs.browser import FLAGS
-from support import live
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.ports import free_port
 from support.processes import Program, running_simulator
@@ -139,7 +139,7 @@ async def run(options: argparse.Namespace) -> None:
             await line.start("web")
             await line.started("web")
             for feed in FEEDS:
-                await live.start(line.bus, feed, "benchmark")
+                await interest.start(line.bus, interest.start_request(feed, "benchmark", ttl_s=None))
             bench = Bench(line, options.seconds)
             await line.bus.subscribe(BTC.public, bench.heard)
             # Not counted: what is done once.
