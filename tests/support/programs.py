@@ -26,8 +26,7 @@ def absent(program: str) -> str | None:
     if program == "faketime":
         return None if faketime.library() is not None else f"{program} is not installed: {INSTALL[program]}"
     binary = {"node": "node", "chromium": "chromium", "influxdb": "influxd", "systemd": "systemd-analyze"}[program]
-    alone = program in ("influxdb", "systemd")
-    found = shutil.which(binary) is not None and (alone or (EXAMPLES / "node_modules").is_dir())
+    found = shutil.which(binary) and (program in ("influxdb", "systemd") or (EXAMPLES / "node_modules").is_dir())
     return None if found else f"{program} is not installed: {INSTALL[program]}"
 
 
