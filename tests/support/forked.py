@@ -1,7 +1,7 @@
 """Programs forked from a process that has imported their modules: 10 to 70 ms of CPU time a start, not 250 to 390.
 
 Each has a session, environment, memory, descriptors and signals of its own, and runs what `python -m` runs. For each
-program a process waits to be forked. Between both stands one that says how the program ended, or ends it with the tests.
+program a process waits to be forked. Between both stands one that says how the program ended, or ends it with tests.
 """
 
 from __future__ import annotations
