@@ -263,8 +263,7 @@ async def test_renewals_that_arrive_late_and_together_lose_nothing(bus: Bus, bro
     """What one sent in vain is stored after all, and the next ones name an entry that is no longer the last."""
 
     def under_way() -> int:
-        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
-        return names.count("Session._renew")
+        return sum("Session._renew" in repr(each.get_coro()) for each in asyncio.all_tasks())
 
     stop, ttl_s = asyncio.Event(), 12.0
     async with carried(broker) as wire, joined(wire.url, "one", ttl_s) as one, asyncio.TaskGroup() as group:
@@ -272,7 +271,6 @@ async def test_renewals_that_arrive_late_and_together_lose_nothing(bus: Bus, bro
         await until(lambda: one.held)
         await renewed(bus)
         wire.hold()
-        # Each a quarter of the TTL after the one before: they arrive long before the session is lost.
         await until(lambda: under_way() == 2)
         wire.let_go()
         for _ in range(3):
@@ -300,9 +298,7 @@ async def test_a_session_that_is_acknowledged_too_late_is_not_begun(
             assert leases.session.id == opened
 
     # Side by side, so that the TTL, of which a begun session has a quarter left, may be long.
-    async with asyncio.TaskGroup() as group:
-        for share in shares:
-            group.create_task(late(share))
+    await asyncio.gather(*map(late, shares))
     assert caplog.text.count("session lost") == len(shares)
 
 

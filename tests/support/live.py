@@ -114,16 +114,10 @@ async def truth(simulator: SimulatorProcess, symbol: str, first: int, last: int)
     while first <= last:
         page = await simulator.truth("aggregates", symbol=symbol, fromId=first, limit=min(1000, last - first + 1))
         assert page, f"the exchange knows no aggregate trade {first}"
-        found += [
-            Trade(
-                id=str(each["id"]),
-                timestamp=each["timestamp"],
-                side=each["side"],
-                price=float(each["price"]),
-                amount=float(each["amount"]),
-            )
-            for each in page
-        ]
+        for each in page:
+            number, at, side = str(each["id"]), each["timestamp"], each["side"]
+            price, amount = float(each["price"]), float(each["amount"])
+            found.append(Trade(id=number, timestamp=at, side=side, price=price, amount=amount))
         first = page[-1]["id"] + 1
     return found
 
