@@ -205,7 +205,6 @@ async def tickwire(env: Mapping[str, str], *arguments: str, cwd: Path | None = N
 
         async with running("command", arguments, env, (out.fileno(), err.fileno()), cwd) as process:
             try:
-                async with asyncio.timeout(timeout_s):
-                    return ended(await process.wait())
+                return ended(await asyncio.wait_for(process.wait(), timeout_s))
             except TimeoutError:
                 raise AssertionError(f"{arguments} did not end: {ended(0)}") from None
