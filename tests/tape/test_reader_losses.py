@@ -16,7 +16,7 @@ from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.settings import NatsSettings
 from tickwire.tape.reader import read_tape
 from tickwire.tape.sequence import TapeMessage
-from tickwire.tape.stored import find_position, read_pages
+from tickwire.tape.stored import StoredTape, find_position, read_pages
 from tickwire.tape.writer import open_writer
 
 pytestmark = pytest.mark.actors
@@ -31,6 +31,53 @@ async def test_what_retention_takes_between_two_pages_is_told(bus: Bus) -> None:
             await bus.jetstream.purge_stream(TRADES_STREAM, keep=10)
     assert [each.data.decode() for each in found] == [*numbers(1, 256), *numbers(591, 600)]
     assert [each.data.decode() for each in found if each.skipped] == ["591"]
+
+
+async def test_a_stream_that_is_made_anew_between_two_pages_is_told(bus: Bus) -> None:
+    """The new one has come as far as the old one, and each of its messages names the one before it."""
+    await Writer(bus).write(*numbers(1, 300))
+    found = []
+    async for page in read_pages(bus, SUBJECT, 0):
+        found += page
+        if len(found) == 256:
+            await made_anew(bus)
+            await Writer(bus).write(*(f"new {n}" for n in range(400)))
+    assert [each.data.decode() for each in found] == [*numbers(1, 256), *(f"new {n}" for n in range(400))]
+    assert [each.data.decode() for each in found if each.skipped] == ["new 0"]
+
+
+async def test_a_stream_that_is_made_anew_while_it_is_compared_hides_nothing(
+    bus: Bus, broker: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_at = StoredTape.at
+    compared = False
+
+    async def made_anew_after(stored: StoredTape, sequence: int) -> object:
+        nonlocal compared
+        found = await found_at(stored, sequence)
+        if found is not None and found.data == b"old 2" and not compared:
+            compared = True
+            await made_anew(bus)
+            await Writer(bus).write(*(f"new {n}" for n in range(9)))
+        return found
+
+    async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
+        async with read_tape(follower, SUBJECT, reader.take, quiet_s=60) as following:
+            writer = Writer(bus)
+            await writer.write(*(f"old {n}" for n in range(3)))
+            await reader.until_text("old 2")
+            line.cut()
+            await follower.lost.wait()
+            await writer.write(*(f"old {n}" for n in range(3, 7)))
+            monkeypatch.setattr(StoredTape, "at", made_anew_after)
+            comparing = asyncio.create_task(following.catch_up())
+            await line.mend()
+            await reader.until_text("new 8")
+            await comparing
+    assert compared
+    told = [(each.data.decode(), each.skipped) for each in reader.found]
+    olds = [(f"old {n}", False) for n in range(3)]
+    assert told == [*olds, ("new 0", True), *((f"new {n}", False) for n in range(1, 9))]
 
 
 async def test_a_place_before_the_first_message_skips_nothing(bus: Bus) -> None:

@@ -28,7 +28,7 @@ from tickwire.model.feeds.layout import UNPARTITIONED, Place, is_partitioned
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.tape.sequence import SequenceCheck, StreamMessage, TapeMessage, backwards, stream_message_of
-from tickwire.tape.stored import StoredTape, former_tape, is_former, stored_tape
+from tickwire.tape.stored import MadeAnew, StoredTape, former_tape, is_former, stored_tape
 
 log = logs.get(__name__)
 
@@ -172,7 +172,11 @@ class TapeReader:
     async def _read_back_to(self, sequence: int) -> None:
         """Deliver the stored messages after the last one, at least up to a sequence."""
         while self._check.last < sequence:
-            page = await self._stored.page(self._check.last)
+            try:
+                page = await self._stored.page(self._check.last, self._check.stamp)
+            except MadeAnew:
+                self._restart()
+                continue
             if not page:
                 return
             for message in page:

@@ -34,6 +34,10 @@ EXISTS_TRIES = 5
 """A stream for which the broker has no responder so often is taken for one that was deleted."""
 
 
+class MadeAnew(Exception):
+    """The stream was deleted and made anew since a message was read: its sequences are those of other messages."""
+
+
 class FormerSequence(int):
     """A sequence of the stream that an earlier version, without partitions, has written."""
 
@@ -84,24 +88,42 @@ class StoredTape:
         """The message of a sequence; None if it is no longer stored."""
         return _first(await self._get({"seq": sequence}))
 
-    async def page(self, after: int) -> list[StreamMessage]:
-        """The next messages after a sequence, as many as fit in a page; none at the end."""
-        return await self._get({"next_by_subj": self._tape, "seq": after + 1, "batch": PAGE, "max_bytes": PAGE_BYTES})
+    async def page(self, after: int, stamp: str = "") -> list[StreamMessage]:
+        """The next messages after a sequence, as many as fit in a page; none at the end.
+
+        `stamp` is that of the message of the subject at `after`, empty if there need not be one. Raises MadeAnew if
+        another message is there now; if none is stored there any more, nothing tells.
+        """
+        request = {"next_by_subj": self._tape, "max_bytes": PAGE_BYTES}
+        if stamp:
+            # The same answer has that message, so the stream cannot be made anew in between.
+            found = await self._get({**request, "seq": after, "batch": PAGE + 1})
+            if not found or found[0].sequence != after:
+                return found
+            if found[0].stamp != stamp:
+                raise MadeAnew
+            if len(found) > 1:
+                return found[1:]
+            # It may fill the page.
+        return await self._get({**request, "seq": after + 1, "batch": PAGE})
 
     async def pages(self, after: int, *, known: bool = True) -> AsyncGenerator[list[TapeMessage], None]:
         """See `read_pages`."""
         # `after` is any position in the stream: there need not be a message of this subject.
-        exact = False
+        exact, stamp, lost = False, "", False
         async with self.readable():
             page = await self.page(after)
         while page:
             found = []
             for message in page:
-                skipped = has_gap(message.previous, after, exact=exact, known=known)
+                skipped = lost or has_gap(message.previous, after, exact=exact, known=known)
                 found.append(TapeMessage(message.sequence, message.data, read_back=True, skipped=skipped))
-                after, exact = message.sequence, True
+                after, exact, stamp, lost = message.sequence, True, message.stamp, False
             yield found
-            page = await self.page(after)
+            try:
+                page = await self.page(after, stamp)
+            except MadeAnew:
+                page, lost = await self.page(0), True
 
     async def position(self, since: int) -> tuple[int, bool]:
         """See `find_position`."""
