@@ -39,7 +39,7 @@ dist: .venv/.installed
 
 # The Dockerfile and the compose files on a Docker engine of the tests' own, as root on Debian (tests/deployment/engine).
 compose-test: .venv/.installed
-	$(BIN)/pytest -m compose -rs tests/deployment/test_containers.py
+	$(BIN)/pytest -m compose -rs tests/deployment/test_containers.py tests/deployment/test_containers_cluster.py
 
 # Tests with the oldest versions that pyproject.toml allows. The form of the generated documents depends on msgspec's
 # version, so their tests are left out.
