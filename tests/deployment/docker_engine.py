@@ -172,9 +172,11 @@ def _remove(folder: Path) -> None:
         if line.split()[1].startswith(f"{folder}/"):
             subprocess.run(["umount", "--lazy", line.split()[1]], check=False)
     shutil.rmtree(folder, ignore_errors=True)
-    for controller in Path("/sys/fs/cgroup").iterdir():
-        with suppress(OSError):
-            (controller / CGROUP).rmdir()
+    for group in Path("/sys/fs/cgroup").glob(f"*/{CGROUP}"):
+        # Builds have groups below it.
+        for each in sorted(path for path in (group, *group.rglob("*")) if path.is_dir())[::-1]:
+            with suppress(OSError):
+                each.rmdir()
 
 
 @dataclass
