@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
 from msgspec import Struct
-from nats.aio.msg import Msg
 
 from support.ports import free_port
 from support.scraping import parsed
@@ -46,14 +44,8 @@ async def named(socket: aiohttp.ClientWebSocketResponse) -> set[str]:
     return found
 
 
-async def test_twenty_tabs_subscribe_and_ask_as_one_does(bus: Bus) -> None:
+async def test_twenty_tabs_subscribe_and_read_as_one_does(bus: Bus) -> None:
     settings, metrics, stop = Settings(web=WebSettings(port=free_port())), Metrics(), asyncio.Event()
-    asked: Counter[str] = Counter()
-
-    async def seen(message: Msg) -> None:
-        asked[message.subject] += 1
-
-    await bus.subscribe("streamer.list", seen)
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(connect(NatsSettings(url=bus.url), name="page"))
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -78,12 +70,6 @@ async def test_twenty_tabs_subscribe_and_ask_as_one_does(bus: Bus) -> None:
         assert scraped.value("tickwire_web_things") == len(WATCHED)
         # Inboxes of requests on their way come and go, three things have at most a handful.
         assert abs(len(own.client._subs) - subscriptions) < 10
-        # Each reading is one request, whoever watches: the overview's and the market's, a second apart at least.
-        before = asked["streamer.list"]
-        began = asyncio.get_running_loop().time()
-        while asked["streamer.list"] < before + 4:
-            await first.receive_json()
-        assert (asyncio.get_running_loop().time() - began) > 0.9
         stop.set()
 
 
