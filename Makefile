@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Uses uv where it is installed, else venv and pip, with the same locked versions.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak conformance images dist compose-test bounds pythons docs lint fix format bench schemas lock clean .env
+.PHONY: demo test soak conformance images dist compose-test bounds pythons docs docs-test lint fix format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -73,6 +73,10 @@ pythons: .venv/.installed
 # The site, in build/docs. A broken link ends it, as every other warning does.
 docs: .venv/.installed
 	$(BIN)/sphinx-build -q --fail-on-warning --keep-going --builder html docs build/docs
+
+# What the documents print, run as printed, and the site checked.
+docs-test: .venv/.installed
+	$(BIN)/pytest -n 2 --dist loadfile -m documents tests/docs
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ from support.ports import free_port
 from support.processes import environment, running_simulator, tickwire
 from tickwire.process import children
 
-pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.system, pytest.mark.documents, pytest.mark.asyncio(loop_scope="module")]
 
 HERE = [each for each in BLOCKS if each.page.name not in ELSEWHERE and each.why is None]
 SHELL = [each for each in HERE if each.language == "sh" and OURS.match(each.text) and each.lines[0] not in STARTED]

@@ -16,7 +16,7 @@ from tickwire.cli.main import app
 from tickwire.model import asyncapi_subjects, schemas
 from tickwire.settings import Settings
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.documents]
 
 DOCS = Path(__file__).parents[2] / "docs"
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
