@@ -21,17 +21,18 @@ from tickwire.bus.connection import connect
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
-from tickwire.settings import ArchiveSettings, LogSettings, NatsSettings, Settings, TapeSettings
+from tickwire.settings import ArchiveSettings, LeaseSettings, LogSettings, NatsSettings, Settings, TapeSettings
 
 PARTITIONS = 2
 
 
-def settings(url: str, root: Path | str, **archive: object) -> Settings:
-    """Small rounds, days closed at once."""
+def settings(url: str, root: Path | str, lease_s: float = 2.0, **archive: object) -> Settings:
+    """Small rounds, days closed at once. With long leases a busy machine loses no session."""
     chosen = {"part_rows": 200, "part_minutes": 0.002, "certify_after_s": 0.0, **archive}
     return Settings(
         nats=NatsSettings(url=url),
         tape=TapeSettings(partitions=PARTITIONS),
+        leases=LeaseSettings(ttl_s=lease_s),
         archive=ArchiveSettings(root=str(root), **chosen),  # type: ignore[arg-type]
     )
 

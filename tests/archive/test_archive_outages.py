@@ -33,15 +33,15 @@ LATER = 1e9
 
 
 @asynccontextmanager
-async def taped(broker: str, root: Path) -> AsyncIterator[Tape]:
+async def taped(broker: str, root: Path, lease_s: float = 2.0) -> AsyncIterator[Tape]:
     async with connect(NatsSettings(url=broker), name="test") as bus:
-        await streams.declare_for(bus.jetstream, settings(broker, root))
+        await streams.declare_for(bus.jetstream, settings(broker, root, lease_s))
         yield Tape(bus)
 
 
 @asynccontextmanager
 async def archiving(
-    broker: str, root: Path | str, instance: str = "one", metrics: Metrics | None = None, **chosen: object
+    broker: str, root: Path | str, instance: str = "one", metrics: Metrics | None = None, **chosen: Any
 ) -> AsyncIterator[None]:
     """An archive within this process."""
     stop = asyncio.Event()

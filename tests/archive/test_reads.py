@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from nats.aio.msg import Msg
 
-from archive.test_archive_outages import LATER, archiving, taped, until_rows
+from archive import test_archive_outages
+from archive.test_archive_outages import LATER, until_rows
 from archive.written_tape import SYMBOLS, Tape, rows_of
 from support.processes import environment, tickwire
 from tickwire.bus.connection import Bus
@@ -34,6 +36,9 @@ pytestmark = pytest.mark.faults
 
 BTC = SYMBOLS[0]
 HOUR = 3_600_000
+# What an archive has in a round of a lost session is read from the tape again, and these tests empty the tape.
+archiving = partial(test_archive_outages.archiving, lease_s=10.0)
+taped = partial(test_archive_outages.taped, lease_s=10.0)
 QUIET = pytest.mark.filterwarnings("ignore::tickwire.client.archived_frames.IncompleteTrades")
 
 

@@ -33,7 +33,9 @@ def test_systemd_finds_no_fault_in_the_unit(home: Path) -> None:
     env = os.environ | {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
     verify = ["systemd-analyze", "--user", "verify", "--man=no", str(UNIT)]
     done = subprocess.run(verify, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    # Units of this machine that it needs are loaded, too, and may be faulty.
+    said = [line for line in (done.stdout + done.stderr).splitlines() if UNIT.stem in line]
+    assert (done.returncode, said) == (0, [])
 
 
 async def test_what_the_unit_starts_serves_in_its_folder_and_ends_with_zero(home: Path) -> None:

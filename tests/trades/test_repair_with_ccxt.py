@@ -64,14 +64,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("venue", "missing", "declared"), CASES)
+@pytest.mark.parametrize(("venue", "missing", "is_declared"), CASES)
 async def test_what_an_interruption_missed_is_fetched_as_the_exchange_takes_it(
-    bus: Bus, venue: Callable[[], Spoken], missing: int, declared: bool
+    bus: Bus, venue: Callable[[], Spoken], missing: int, is_declared: bool
 ) -> None:
     said = venue()
     since = int(time.time() * 1000) - 120_000
     async with speaking(said, settle_ms=0) as opened:
-        if not declared:
+        if not is_declared:
             forget_declared(opened)
         async with following(bus, opened, said.symbol, PATIENT) as (body, seen):
             await interrupted(said, seen, since, missing)
