@@ -12,12 +12,13 @@ from tickwire.cache import service
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
-from tickwire.settings import CacheSettings, LogSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, LeaseSettings, LogSettings, NatsSettings, Settings
 
 
-def settings(url: str, folder: Path) -> Settings:
-    """What the test's other parts use too: 8 partitions."""
-    return Settings(nats=NatsSettings(url=url), cache=CacheSettings(dir=folder, partitions=8))
+def settings(url: str, folder: Path, lease_s: float = 2.0) -> Settings:
+    """What the test's other parts use too: 8 partitions. With long leases a busy machine loses no session."""
+    cache = CacheSettings(dir=folder, partitions=8)
+    return Settings(nats=NatsSettings(url=url), cache=cache, leases=LeaseSettings(ttl_s=lease_s))
 
 
 async def run(configured: Settings, instance: str, stop: asyncio.Event) -> None:

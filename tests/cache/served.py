@@ -23,11 +23,11 @@ MINUTE = 60_000
 
 
 @asynccontextmanager
-async def running(broker: str, folder: Path, instance: str = "one") -> AsyncIterator[None]:
+async def running(broker: str, folder: Path, instance: str = "one", lease_s: float = 2.0) -> AsyncIterator[None]:
     """A cache instance in this process, on a connection of its own."""
     stop = asyncio.Event()
-    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
-        group.create_task(run(settings(broker, folder), instance, stop))
+    async with asyncio.timeout(200), asyncio.TaskGroup() as group:
+        group.create_task(run(settings(broker, folder, lease_s), instance, stop))
         try:
             yield
         finally:

@@ -69,7 +69,7 @@ async def test_a_slow_reader_of_more_than_the_broker_keeps_has_its_connection(
     with (folder / f"{subjects.file_stem(KEY)}.csv").open("w") as file:
         file.write("dates,opens,highs,lows,closes,volumes\n")
         file.writelines(f"{n * MINUTE},1.25,{n % 977 + 0.5},0.125,0.5,3.5\n" for n in range(ROWS))
-    async with running(broker, folder):
+    async with running(broker, folder, lease_s=10.0):
         await answering(bus)
         async with connect(NatsSettings(url=broker), name="slow") as asks:
             slow = SlowReader(asks, bus)

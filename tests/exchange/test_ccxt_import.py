@@ -43,6 +43,17 @@ print(ccxt.NetworkError is NetworkError)
     assert said(code) == " ".join([*(f"ccxt.pro.{name}" for name in modules), "True"])
 
 
+def test_an_exchange_that_another_thread_is_about_to_name_is_that_class() -> None:
+    """Python names a module in its package after others may take it as imported."""
+    code = """
+import ccxt.async_support
+kind = ccxt.async_support.binance
+del vars(ccxt.async_support)["binance"]
+print(ccxt.async_support.binance is kind)
+"""
+    assert said(code) == "True"
+
+
 def test_an_asynchronous_exchange_needs_no_requests_and_sends_its_name_all_the_same() -> None:
     code = """
 import asyncio

@@ -29,9 +29,7 @@ class _Package(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Importing `ccxt.pro.binance` binds the module; the packages bind the class of that name.
-        if isinstance(value, ModuleType) and isinstance(named := getattr(value, name, None), type):
-            value = named
-        super().__setattr__(name, value)
+        super().__setattr__(name, _named(name, value))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__version__":
@@ -47,8 +45,9 @@ class _Package(ModuleType):
     def _exchange(self, name: str) -> Any:
         if not (Path(self.__path__[0]) / f"{name}.py").is_file():
             return None
-        importlib.import_module(f"{self.__name__}.{name}")
-        return self.__dict__[name]
+        module = importlib.import_module(f"{self.__name__}.{name}")
+        # If another thread imports it, the package may have the name only after that.
+        return _named(name, module)
 
     def _of_base(self, name: str) -> Any:
         if self.__name__ != "ccxt":
@@ -62,6 +61,12 @@ class _Package(ModuleType):
             return
         self.__dict__["_ran"] = True
         spec.loader.exec_module(self)
+
+
+def _named(name: str, value: Any) -> Any:
+    """The class of a module that has one of that name; else the value itself."""
+    named = getattr(value, name, None) if isinstance(value, ModuleType) else None
+    return named if isinstance(named, type) else value
 
 
 def install() -> None:
