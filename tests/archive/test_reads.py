@@ -64,9 +64,9 @@ async def forget(tape: Tape, sequence: int) -> None:
 
 
 @asynccontextmanager
-async def answering(broker: str, root: Path) -> AsyncIterator[Client]:
+async def answering(broker: str, root: Path, **chosen: Any) -> AsyncIterator[Client]:
     """A client, and an archive that answers and writes nothing: its round stays in memory."""
-    async with archiving(broker, root, certify_after_s=LATER, part_rows=10**6, part_minutes=60.0):
+    async with archiving(broker, root, certify_after_s=LATER, part_rows=10**6, part_minutes=60.0, **chosen):
         async with connect(broker) as client, asyncio.timeout(100):
             while not await client.bus.request_all("$SRV.PING.archive", wait_s=0.2, most=1):
                 pass

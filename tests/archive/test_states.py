@@ -32,7 +32,7 @@ from tickwire.archive_files.root import FolderRoot
 from tickwire.archive_files.ticker_rows import TickerRows
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
-from tickwire.client import IncompleteTrades, NotArchived, archived, connect_sync
+from tickwire.client import Gap, IncompleteTrades, NotArchived, archived, connect_sync
 from tickwire.model.feeds import Ticker
 from tickwire.model.feeds.layout import HELD
 from tickwire.model.messages import CandlePage
@@ -74,6 +74,29 @@ async def test_an_archive_killed_again_and_again_has_each_candle_and_each_ticker
         # Every candle of each day is proven, from its begin.
         assert {each["condition"] for each in certificates(root, "candle", symbol)} == {"complete"}
         assert len(days_of(root, "candle", symbol)) == len(found) - 1
+
+
+async def test_tickers_are_replayed_before_their_first_file_is_written(broker: str, tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    configured = archive_process.settings(broker, root, kinds=KINDS)
+    async with connect(NatsSettings(url=broker), name="test") as bus:
+        await streams.declare_for(bus.jetstream, configured)
+        await streams.declare_archive(bus.jetstream, configured.archive)
+        states = States(bus)
+        begun = states.at
+        for _ in range(3):
+            states.at += HOUR
+            await states.mirrored(await states.ticker(BTC))
+        async with answering(broker, root, kinds=KINDS) as client:
+            async with asyncio.timeout(100):
+                found = [each.item async for each in client.replay([("ticker", "binance", BTC)], begun)]
+            with pytest.raises(NotArchived, match="ETH/USDT is not archived"):
+                await anext(client.replay([("ticker", "binance", "ETH/USDT")], begun))
+    gap, *tickers = found
+    assert isinstance(gap, Gap)
+    assert (gap.until, gap.reason) == (states.tickers[BTC][0][0], "not archived")
+    told = [(each.timestamp, each.received) for each in tickers if isinstance(each, Ticker)]
+    assert told == [row[:2] for row in states.tickers[BTC]]
 
 
 async def test_what_was_lost_before_the_archive_read_it_is_listed(broker: str, tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ def of_archive(settings: ArchiveSettings) -> list[StreamConfig]:
             discard=DiscardPolicy.OLD,
             max_age=settings.held_age_s,
             max_bytes=settings.held_bytes,
+            # Replays read what no file has yet.
+            allow_direct=True,
             **origin,  # type: ignore[arg-type]
         )
         for kind, origin in origins.items()

@@ -38,6 +38,7 @@ COLUMNS = (
 SPREAD_MS = 1_000
 """So much earlier than that of the one before may the time of a ticker be: of some it is that of the receipt."""
 INTERRUPTED = "the ticker was interrupted"
+NOT_YET = "not archived"
 UNREADABLE = "a message of the tape cannot be read"
 
 
@@ -52,9 +53,7 @@ async def ticker_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
         async for blocks in pages:
             for block in blocks:
                 yield block
-    if past.refusal is not None:
-        if isinstance(past.refusal, NotArchived):
-            raise NotArchived(f"{of} is not archived", 'tickers are archived with "ticker" among `archive.kinds`')
+    if past.refusal is not None and not isinstance(past.refusal, NotArchived):
         raise past.refusal
     if until is not None and past.known >= until + SPREAD_MS:
         return
@@ -62,7 +61,13 @@ async def ticker_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
         tickers.missing_before_next(MADE_ANEW)
     stored = StoredTape(bus, of.public, (await layout_of(bus)).archived(of.public))
     # An archive that has no tickers any more does not keep the stream.
-    if await stored.exists():
+    is_stored = await stored.exists()
+    if past.refusal is not None:
+        if not is_stored:
+            raise NotArchived(f"{of} is not archived", 'tickers are archived with "ticker" among `archive.kinds`')
+        # The first file is written some minutes after the first ticker.
+        tickers.missing_before_next(NOT_YET)
+    if is_stored:
         async with aclosing(stored.pages(0 if past.remade else past.sequence or 0)) as taped:
             async for page in taped:
                 yield tickers.of_messages(page)
