@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tickwire.client import history, live
-from tickwire.client.columns import rows_of
+from tickwire.client.columns import candle_of, rows_of
 from tickwire.client.history import Progress, Span
 from tickwire.client.live import Start, Subscription
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.errors import TickwireError
 from tickwire.model.feeds import Candle, Feed
-from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
@@ -170,26 +169,8 @@ class Candles(Stream[CandleBatch, Candle]):
         if span.missing:
             await self._mailbox.put(CandleBatch(missing=span.missing))
         async for chunk in history.cached(self._bus, self.key, span):
-            found = [self._of(row) for row in rows_of(chunk)]
+            found = [candle_of(self.key, row) for row in rows_of(chunk)]
             if found:
                 last = found[-1].timestamp
                 await self._mailbox.put(CandleBatch(found))
         return last
-
-    def _of(self, row: Row) -> Candle:
-        exchange, symbol, timeframe = self.key
-        timestamp, open_, high, low, close, volume = row
-        return Candle(
-            exchange=exchange,
-            symbol=symbol,
-            timeframe=timeframe,
-            timestamp=timestamp,
-            open=open_,
-            high=high,
-            low=low,
-            close=close,
-            volume=volume,
-            trades=0,
-            closed=True,
-            complete=True,
-        )

@@ -14,12 +14,33 @@ from contextlib import aclosing
 import msgspec
 
 from tickwire.bus.connection import Bus
-from tickwire.model.messages import CandleColumns, CandlesRequest, Row
+from tickwire.model.feeds import Candle
+from tickwire.model.messages import CandleColumns, CandlesRequest, Row, VolumeUnit
 from tickwire.model.subjects import Key
 
 PAGE_ROWS = 200_000
 """Rows of one reply: 9.6 MB, if the cache cannot pack them; several replies may come over one connection."""
 _decode = msgspec.msgpack.Decoder(CandleColumns).decode
+
+
+def candle_of(key: Key, row: Row, volume_unit: VolumeUnit | None = None) -> Candle:
+    """The closed candle of a cached row, whose trades were not counted."""
+    timestamp, open_, high, low, close, volume = row
+    return Candle(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        timestamp=timestamp,
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        trades=0,
+        closed=True,
+        complete=True,
+        volume_unit=volume_unit,
+    )
 
 
 def rows_of(columns: CandleColumns) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from tickwire.bus.connection import Bus
-from tickwire.client.columns import requested, rows_of
+from tickwire.client.columns import candle_of, requested, rows_of
 from tickwire.client.merging import Block
 from tickwire.errors import NotArchived, NotCached
 from tickwire.model.feeds import Candle, Feed, Gap
@@ -46,7 +46,7 @@ async def candle_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
     if until is not None and end <= begin:
         return
     missing = subtract(Range(begin, min(end, settled)), known.verified)
-    candles = ReplayedCandles(of, since, grid, missing, known.volume_unit)
+    candles = ReplayedCandles(key, since, grid, missing, known.volume_unit)
     rows = CandlesRequest(**key._asdict(), since=begin, until=until if until is None else end, format="columns")
     try:
         async with aclosing(requested(bus, rows)) as parts:
@@ -61,8 +61,8 @@ async def candle_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
 class ReplayedCandles:
     """Candles of rows, each at the time when it closes, with gaps where some are missing. No I/O."""
 
-    def __init__(self, of: Feed, since: int, grid: Grid, missing: list[Range], unit: VolumeUnit | None) -> None:
-        self._of = of
+    def __init__(self, key: Key, since: int, grid: Grid, missing: list[Range], unit: VolumeUnit | None) -> None:
+        self._key = key
         self._grid = grid
         self._missing = missing
         self._unit = unit
@@ -74,28 +74,13 @@ class ReplayedCandles:
     def of_rows(self, rows: Iterator[Row]) -> Candles:
         """The candles of rows."""
         found: Candles = Block([], [])
-        assert self._of.timeframe is not None
-        for opens, open_, high, low, close, volume in rows:
+        for row in rows:
+            opens = row[0]
             if self._missing:
                 self._gaps_before(opens, found)
             self._at = self._time = self._grid.next_open(opens)
-            candle = Candle(
-                exchange=self._of.exchange,
-                symbol=self._of.symbol,
-                timeframe=self._of.timeframe,
-                timestamp=opens,
-                open=open_,
-                high=high,
-                low=low,
-                close=close,
-                volume=volume,
-                trades=0,
-                closed=True,
-                complete=True,
-                volume_unit=self._unit,
-            )
             found.times.append(self._at)
-            found.items.append(candle)
+            found.items.append(candle_of(self._key, row, self._unit))
         return found
 
     def rest(self, end: int) -> Candles:
