@@ -16,6 +16,8 @@ from tickwire.web.board import Board, Read, Source, Watch
 
 pytestmark = pytest.mark.pure
 
+AWAY = "the broker is not reachable; is `tickwire up` running?"
+
 
 class Number(Struct):
     """What is read."""
@@ -30,6 +32,7 @@ class Counter:
         self.reads = 0
         self.open = 0
         self.fails = False
+        self.lost = asyncio.Event()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Read]:
@@ -43,6 +46,9 @@ class Counter:
         if self.fails:
             raise BrokerUnavailable("nobody answers", "wait")
         self.reads += 1
+        if self.lost.is_set():
+            # Nobody answers.
+            await asyncio.Event().wait()
         return Number(self.reads)
 
 
@@ -54,7 +60,7 @@ async def board(counter: Counter, most: int = 4) -> AsyncIterator[Board]:
         return Source(counter.opened, 0.01)
 
     async with asyncio.TaskGroup() as group:
-        made = Board(group, find, most=most)
+        made = Board(group, find, counter.lost, most=most)
         yield made
         made.close()
 
@@ -121,6 +127,24 @@ async def test_a_failure_is_told_and_ends_with_the_next_reading() -> None:
                 counter.fails = False
                 while found.get("data") is None:
                     found = msgspec.json.decode((await watch.news())[0])
+
+
+async def test_a_lost_connection_is_told_at_once_and_to_whoever_comes_and_what_follows_is_read_anew() -> None:
+    counter = Counter()
+    async with board(counter) as made:
+        with made.watching(["thing"]) as watch:
+            await value(watch)
+            counter.lost.set()
+            told = {"name": "thing", "data": None, "error": AWAY}
+            async with asyncio.timeout(60):
+                while msgspec.json.decode((await watch.news())[0]) != told:
+                    pass
+                with made.watching(["thing"]) as another, made.watching(["thing 2"]) as other:
+                    for each in (another, other):
+                        assert msgspec.json.decode((await each.news())[0])["error"] == AWAY
+                before = counter.reads
+                counter.lost.clear()
+                assert await value(watch) > before
 
 
 async def test_an_unknown_thing_or_one_too_many_is_told_and_hides_no_other() -> None:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from docs.browser import browsing
 from support import live
 from support.hearing import reports
+from support.influx_api import Server, serving
 from support.pipeline import Pipeline
 from support.ports import free_port
 from tickwire.model.feeds import Feed
@@ -30,7 +31,7 @@ BTC = Feed("trade", "binance", "BTC/USDT")
 KEY = Key("binance", "BTC/USDT", "1h")
 MINUTES = Key("binance", "BTC/USDT", "1m")
 DAY_MS = 86_400_000
-SERVICES = ("cache", "fetcher", "streamer", "web")
+SERVICES = ("archive", "cache", "fetcher", "sink", "streamer", "web")
 SOCKET = "stream.binance.com"
 UNNAMED = """
 [...document.querySelectorAll("button, a, input")]
@@ -43,14 +44,23 @@ WELL = "✓ nothing is wrong"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(line: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
-    """The page of the module's pipeline in a browser; a feed of trades runs."""
+    """The page of the module's pipeline in a browser, with every service; a feed of trades runs."""
     line.env["TICKWIRE_WEB_PORT"] = str(free_port())
-    await line.start("web")
-    await line.started("web")
-    await live.start(line.bus, BTC, "test")
+    line.env["TICKWIRE_ARCHIVE_ROOT"] = str(line.folder / "archive")
     url = f"http://127.0.0.1:{line.env['TICKWIRE_WEB_PORT']}"
-    async with browsing(url, tmp_path_factory.mktemp("browser") / "chromium") as page:
-        await page.until("document.title.endsWith('tickwire')")
+    database = Server("Token t", "/api/v2/write", {"org": "desk", "bucket": "tickwire", "precision": "ns"})
+    async with (
+        serving(database) as influx,
+        browsing("about:blank", tmp_path_factory.mktemp("browser") / "chromium") as page,
+    ):
+        sink = {"URL": influx.url, "ORG": "desk", "TOKEN": "t"}
+        line.env |= {f"TICKWIRE_SINK_{name}": value for name, value in sink.items()}
+        for service in ("archive", "sink", "web"):
+            await line.start(service)
+            await line.started(service)
+        await live.start(line.bus, BTC, "test")
+        await page.command("Page.navigate", url=url)
+        await page.until("document.getElementById('connection')?.textContent === 'connected'")
         yield Seen(page, url)
 
 
@@ -64,7 +74,7 @@ async def test_the_overview_has_what_the_services_say(seen: Seen, line: Pipeline
         await seen.until_row("Services", service)
     (room,) = [row[6] for row in await seen.rows("Services") if row[0] == "cache"]
     assert room.endswith(f"{round(shutil.disk_usage(line.cache_dir).total / 1e9, 1)} GB free")
-    assert {row[0] for row in await seen.rows("Leases")} == {"cache", "streamer"}
+    assert {row[0] for row in await seen.rows("Leases")} == {"archive", "cache", "sink", "streamer"}
     await seen.until_text("#troubles", WELL)
 
 
@@ -203,7 +213,7 @@ async def test_a_page_left_open_outlives_a_restart_of_every_service(seen: Seen, 
     await seen.press("start trade binance BTC/USDT")
     await seen.until_text("#said", "trade binance BTC/USDT is")
     others = SERVICES[:-1]
-    assert await asyncio.gather(*(line.stop(service) for service in others)) == [0, 0, 0]
+    assert await asyncio.gather(*(line.stop(service) for service in others)) == [0] * 5
     # What was shown last is no longer shown as live.
     await seen.until_text(".ladder.stale", "◐ not live: no streamer is running")
     await seen.until_row("Feeds of binance BTC/USDT", "trade", "? not known")

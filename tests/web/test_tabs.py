@@ -100,7 +100,7 @@ async def page(bus: Bus, source: Growing, metrics: Metrics) -> AsyncIterator[aio
     web = WebSettings(port=free_port())
     async with connected(bus, "page") as client, asyncio.TaskGroup() as group:
         assert isinstance(client, Client)
-        board = Board(group, lambda _: Source(source.opened, 0.001))
+        board = Board(group, lambda _: Source(source.opened, 0.001), client.lost)
         async with (
             listening(web, Site(client, board, WebMetrics(metrics))),
             aiohttp.ClientSession(f"http://127.0.0.1:{web.port}") as http,

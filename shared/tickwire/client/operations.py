@@ -13,6 +13,7 @@ Leases, queued jobs and the sizes of streams are read from JetStream, which prog
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TypeVar
@@ -60,6 +61,11 @@ class Operates:
 
     bus: Bus
 
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set while there is no connection to the broker."""
+        return self.bus.lost
+
     async def status(self, *, cached: bool = True) -> survey.Status:
         """Services, leases, streams, jobs and feeds, as `tickwire status`; keys and rows only if `cached`.
 
@@ -100,14 +106,22 @@ class Operates:
 
     @asynccontextmanager
     async def following(
-        self, feed: Feed, kind: type[T], take: Callable[[T], None], back: int = 1
+        self,
+        feed: Feed,
+        kind: type[T],
+        take: Callable[[T], None],
+        back: int = 1,
+        missed: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[None]:
         """Within the block, `take` is called with each message of a feed, the `back` newest stored ones first.
 
-        Does not start the feed: where it does not run, the stored messages are old.
+        `missed` is called where messages between the last one and the next are no longer stored. Does not start the
+        feed: where it does not run, the stored messages are old.
         """
 
         async def taken(message: TapeMessage) -> None:
+            if message.skipped:
+                missed()
             take(messages.decode(message.data, kind))
 
         async with read_tape(self.bus, feed.public, taken, back=back):

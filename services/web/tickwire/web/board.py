@@ -10,15 +10,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from tickwire.errors import Busy, TickwireError
+from tickwire.errors import BrokerUnavailable, Busy, TickwireError
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process.backoff import Backoff
 from tickwire.process.bulkhead import bulkhead, reason
+from tickwire.process.lifecycle import unless_stopped
 
 log = logs.get(__name__)
 
@@ -28,7 +31,22 @@ LINGER_S = 5.0
 """How long a thing is read on when nobody watches it any more: a page that is loaded again finds it at once."""
 SHARE = 2
 """The pause after a reading is so many times as long: what takes the services long is asked rarely."""
+LONGEST_S = 2.0
+"""The longest pause after a failure: so soon everything is shown again once the broker is back."""
 Read = Callable[[], Awaitable[Struct]]
+T = TypeVar("T")
+
+
+async def while_reachable(lost: asyncio.Event, work: Callable[[], Awaitable[T]]) -> T:
+    """Do some work. Raises BrokerUnavailable as soon as `lost` is set: a request would wait for its time limit."""
+    found = None if lost.is_set() else await unless_stopped(lost, _one(work))
+    if found is None:
+        raise BrokerUnavailable("the broker is not reachable", "is `tickwire up` running?")
+    return found[0]
+
+
+async def _one(work: Callable[[], Awaitable[T]]) -> tuple[T]:
+    return (await work(),)
 
 
 class _Sent(Struct, frozen=True):
@@ -50,7 +68,7 @@ class Source:
 class Thing:
     """Something that is read for the tabs, and its newest message."""
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: Source, lost: asyncio.Event) -> None:
         self.message: bytes | None = None
         self.version = 0
         self.changed: set[asyncio.Event] = set()
@@ -58,12 +76,13 @@ class Thing:
         self.unwatched = asyncio.Event()
         self._name = name
         self._source = source
-        self._data: bytes = b""
+        self._lost = lost
         self._failing = Episode(log, "the page cannot read something", what=name[:200])
 
     async def run(self) -> None:
         """Read it until `unwatched`, again after each failure, which the tabs are told."""
-        await bulkhead(self._read, self.unwatched, failed=self._failed, backoff=Backoff(0.5, 5.0))
+        work = partial(while_reachable, self._lost, self._read)
+        await bulkhead(work, self.unwatched, failed=self._failed, backoff=Backoff(0.5, LONGEST_S))
 
     async def _read(self) -> None:
         async with self._source.opened() as read:
@@ -71,20 +90,20 @@ class Thing:
                 began = time.monotonic()
                 data = msgspec.json.encode(await read())
                 self._failing.ends()
-                if data != self._data:
-                    self._data = data
-                    self._say(_Sent(self._name, msgspec.Raw(data)))
+                self._say(_Sent(self._name, msgspec.Raw(data)))
                 took_s = time.monotonic() - began
                 await asyncio.sleep(max(self._source.every_s, SHARE * took_s))
 
     def _failed(self, error: Exception, _failures: int) -> None:
         text = reason(error)
         self._failing.occurs(error=text)
-        self._data = b""
         self._say(_Sent(self._name, error=text))
 
     def _say(self, sent: _Sent) -> None:
-        self.message = msgspec.json.encode(sent)
+        message = msgspec.json.encode(sent)
+        if message == self.message:
+            return
+        self.message = message
         self.version += 1
         for each in self.changed:
             each.set()
@@ -122,11 +141,17 @@ class Watch:
 
 
 class Board:
-    """All things that are watched. `find` returns the source of a name, or raises BadRequest."""
+    """All things that are watched. `find` returns the source of a name, or raises BadRequest.
 
-    def __init__(self, group: asyncio.TaskGroup, find: Callable[[str], Source], *, most: int = MOST) -> None:
+    `lost` is set while there is no connection to the broker.
+    """
+
+    def __init__(
+        self, group: asyncio.TaskGroup, find: Callable[[str], Source], lost: asyncio.Event, *, most: int = MOST
+    ) -> None:
         self._group = group
         self._find = find
+        self._lost = lost
         self._most = most
         self._things: dict[str, Thing] = {}
         self._keeping: set[asyncio.Task[None]] = set()
@@ -165,7 +190,7 @@ class Board:
             source = self._find(name)
             if len(self._things) >= self._most:
                 raise Busy(f"{self._most} different things are watched already", "close some tabs")
-            found = self._things[name] = Thing(name, source)
+            found = self._things[name] = Thing(name, source, self._lost)
             keeping = self._group.create_task(self._keep(name, found))
             self._keeping.add(keeping)
             keeping.add_done_callback(self._keeping.discard)

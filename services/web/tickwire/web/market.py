@@ -19,6 +19,7 @@ LEVELS = 15
 """Levels of each side of the book that are shown as numbers."""
 DEPTH = 200
 """Levels of each side that are drawn."""
+MISSED = "trades are missing: they were no longer on the tape when it was read"
 
 
 class TapeRow(Struct, frozen=True, kw_only=True):
@@ -122,9 +123,18 @@ class Tape:
 
     def __init__(self) -> None:
         self._rows: deque[TapeRow] = deque(maxlen=TRADES)
+        self._missed = False
+
+    def missed(self) -> None:
+        """Messages before the next one are no longer stored."""
+        self._missed = True
 
     def take(self, message: Trades) -> None:
         """Note a message."""
+        if self._missed:
+            self._missed = False
+            first = message.trades[0].timestamp if message.trades else None
+            self._rows.append(TapeRow(timestamp=first, gap=MISSED))
         if message.gap is not None:
             reason = message.gap.reason or "trades are missing"
             self._rows.append(TapeRow(timestamp=message.gap.until, gap=reason))

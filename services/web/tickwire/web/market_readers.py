@@ -41,6 +41,9 @@ class MarketReader:
         self._client = client
         self._exchange = exchange
         self._symbol = symbol
+        self._forget()
+
+    def _forget(self) -> None:
         self._tape = Tape()
         self._book: Book | None = None
         self._heard = 0.0
@@ -49,11 +52,12 @@ class MarketReader:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Read]:
-        """Follows both feeds within the block."""
-        self._tape = Tape()
+        """Follows both feeds within the block; begins with nothing of what was read before a failure."""
+        self._forget()
         trades, books = (Feed(kind, self._exchange, self._symbol) for kind in ("trade", "book"))
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._client.following(trades, Trades, self._tape.take, back=BACK))
+            tape = self._tape
+            await stack.enter_async_context(self._client.following(trades, Trades, tape.take, BACK, tape.missed))
             await stack.enter_async_context(self._client.following(books, Book, self._take_book))
             yield self._read
 
@@ -79,6 +83,9 @@ class ChartReader:
     def __init__(self, client: Client, key: Key) -> None:
         self._client = client
         self._key = key
+        self._forget()
+
+    def _forget(self) -> None:
         self._live = LiveCandles()
         self._rows: list[Row] = []
         self._missing: list[Range] = []
@@ -86,7 +93,8 @@ class ChartReader:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Read]:
-        """Follows the live candles within the block."""
+        """Follows the live candles within the block; begins with nothing of what was read before a failure."""
+        self._forget()
         feed = Feed("candle", self._key.exchange, self._key.symbol, self._key.timeframe)
         async with self._client.following(feed, Candle, self._live.take):
             yield self._read

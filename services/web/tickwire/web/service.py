@@ -51,7 +51,7 @@ async def serve_web(bus: Bus, settings: Settings, instance: str, stop: asyncio.E
     bus.service_wait.seconds = min(PATIENCE_S, bus.service_wait.seconds)
     async with lifecycle.unwrapped(), connected(bus, SERVICE) as client, asyncio.TaskGroup() as group:
         ended = EndedJobs()
-        board = Board(group, Sources(client, settings, ended, QuietDays(client.coverage_of)).find)
+        board = Board(group, Sources(client, settings, ended, QuietDays(client.coverage_of)).find, client.lost)
         site = Site(client, board, WebMetrics(metrics))
         async with (
             client.jobs_followed(ended.take),
@@ -60,16 +60,28 @@ async def serve_web(bus: Bus, settings: Settings, instance: str, stop: asyncio.E
             serve(bus, SERVICE, [], instance=instance, metrics=metrics),
         ):
             with site.measured():
-                await lifecycle.until_stopped(stop, _before(client, ended))
+                await lifecycle.until_stopped(stop, _unheard(client, ended))
                 log.info("serving", page=url)
                 print(f"the page is at {url}", file=sys.stderr, flush=True)
-                await stop.wait()
+                await lifecycle.until_stopped(stop, _after_outages(bus, client, ended))
         board.close()
 
 
-async def _before(client: Client, ended: EndedJobs) -> None:
-    """Note the jobs that ended before the page was served."""
+async def _after_outages(bus: Bus, client: Client, ended: EndedJobs) -> None:
+    """After each reconnection, note the jobs that ended meanwhile, until cancelled."""
+    back = asyncio.Event()
+    bus.resync_callbacks.add(back.set)
+    try:
+        while await back.wait():
+            back.clear()
+            await _unheard(client, ended)
+    finally:
+        bus.resync_callbacks.discard(back.set)
+
+
+async def _unheard(client: Client, ended: EndedJobs) -> None:
+    """Note the jobs that ended while their messages were not heard."""
     try:
         ended.before(await client.last_jobs())
     except BrokerUnavailable as error:
-        log.warning("jobs that ended before the page was served are not shown", error=str(error))
+        log.warning("jobs that ended before the page was connected are not shown", error=str(error))

@@ -30,7 +30,7 @@ from tickwire.settings import WebSettings
 from tickwire.web import access
 from tickwire.web.access import Asked
 from tickwire.web.actions import ACTIONS
-from tickwire.web.board import Board
+from tickwire.web.board import Board, while_reachable
 from tickwire.web.metrics import WebMetrics
 
 log = logs.get(__name__)
@@ -123,7 +123,7 @@ class Site:
         if action is None:
             return _said("there is no such action", 404)
         try:
-            done = await action(self.client, await request.read())
+            done = await while_reachable(self.client.lost, partial(action, self.client, await request.read()))
         except TickwireError as error:
             return _said(str(error), error.status)
         return _said(done.text)

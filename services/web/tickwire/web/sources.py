@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec import Struct
 
 from tickwire.client import Client, Key, NotArchived
-from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
+from tickwire.errors import BadRequest, TickwireError
 from tickwire.model.feeds import feed
 from tickwire.model.messages import Coverage
 from tickwire.model.ranges import Range
@@ -26,7 +26,6 @@ from tickwire.web.market_readers import ChartReader, MarketReader
 from tickwire.web.overview import Overview, overview
 from tickwire.web.quiet_days import QuietDays
 from tickwire.web.search import SearchReader
-from tickwire.web.troubles import unreachable
 
 NAME = 512
 """Characters of a name."""
@@ -96,11 +95,8 @@ class Sources:
         raise BadRequest(f"there is no {name[:100]!r} to watch", "reload the page")
 
     async def overview(self) -> Overview:
-        """What runs. A broker that does not answer is a trouble, not a failure."""
-        try:
-            status = await self.client.status(cached=False)
-        except BrokerUnavailable as error:
-            return Overview(at=now_ms(), troubles=[unreachable(error.message)])
+        """What runs."""
+        status = await self.client.status(cached=False)
         return overview(status, self.ended.newest, self.settings.optional_services)
 
     async def coverage(self, days: int, until: date | None) -> CoverageView:

@@ -63,11 +63,6 @@ def troubles(status: Status, ended: Sequence[Job], expected: frozenset[str]) -> 
     return sorted(found, key=lambda each: each.level != "error")
 
 
-def unreachable(reason: str) -> Trouble:
-    """The trouble that hides all others."""
-    return Trouble(level="error", text=f"the broker does not answer: {reason}", remedy="is `tickwire up` running?")
-
-
 def _absent(status: Status, expected: frozenset[str]) -> Iterator[Trouble]:
     running = {each.service for each in status.services}
     for name in [*CORE, *sorted(expected)]:

@@ -1,5 +1,5 @@
 // What is kept: a cell for each key or feed and day; a click has the day fetched.
-import { day, h } from "/static/dom.js";
+import { day, h, time } from "/static/dom.js";
 
 export const title = "Coverage";
 const DAY_MS = 86_400_000;
@@ -27,13 +27,14 @@ function cell(row, [state, known], since, at) {
   }, SIGNS[state]));
 }
 
-export function draw(values, query) {
+export function draw(values, query, errors) {
   const data = values[name(query)];
+  const old = Boolean(errors[name(query)]);
   const form = h("form", { "aria-label": "Days" },
     h("label", {}, "Days", h("input", { name: "days", type: "number", min: 1, max: 120, value: query.get("days") ?? 30 })),
     h("label", {}, "Until", h("input", { name: "until", type: "date", value: query.get("until") ?? "" })),
     h("button", {}, "Show"));
-  if (!data) return [form, h("p", { class: "dim" }, "reading …")];
+  if (!data) return [form, h("p", { class: "dim" }, old ? "nothing was read yet" : "reading …")];
   const days = Array.from({ length: data.days }, (_, place) => data.since + place * DAY_MS);
   const head = days.map((each, place) => {
     const date = day(each);
@@ -44,8 +45,9 @@ export function draw(values, query) {
     h("ul", { class: "legend", "aria-label": "Legend" }, Object.entries(SIGNS).map(([state, sign]) =>
       h("li", {}, h("span", { class: `cell ${state}`, "aria-hidden": "true" }, sign), ` ${MEANINGS[state]}`))),
     h("p", { class: "dim" }, `${day(data.since)} to ${day(days.at(-1))} (UTC). Press a day to have what is missing of it fetched; arrow keys move.`),
+    old ? h("p", { class: "warn", id: "old" }, `◐ not current: as of ${time(data.at)}`) : null,
     data.damaged.map((each) => h("p", { class: "bad" }, `✖ damaged file: ${each}`)),
-    data.rows.length ? h("div", { class: "scroll ends" }, h("table", { class: "map" },
+    data.rows.length ? h("div", { class: old ? "scroll ends stale" : "scroll ends" }, h("table", { class: "map" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), head)),
       h("tbody", {}, data.rows.map((row) => h("tr", {},
         h("th", { scope: "row" }, `${row.exchange} ${row.symbol} ${row.timeframe ?? "trades"}`),

@@ -81,26 +81,38 @@ function found(values, query) {
         venue.near.map((each) => link(venue.exchange, each, each)))] : null)))];
 }
 
+const reportOf = (live, kind, timeframe = null) => live.feeds.find((each) => each.kind === kind && (each.timeframe ?? null) === timeframe);
+
 function feeds(market, live) {
   const rows = KINDS.map((kind) => {
     const timeframe = kind === "candle" ? market.timeframe : null;
     const body = { kind, exchange: market.exchange, symbol: market.symbol, timeframe };
-    const found = live.feeds.find((each) => each.kind === kind && (each.timeframe ?? null) === timeframe);
+    const found = reportOf(live, kind, timeframe);
     const label = `${kind} ${market.exchange} ${market.symbol}`;
     return [`${kind}${timeframe ? ` ${timeframe}` : ""}`, found ? [h("span", {}, state(found.state)[0], found.reason ? h("p", { class: "dim reason" }, found.reason) : null), ""]
-        : [h("span", { class: "dim" }, "■ does not run"), ""], found?.lag_ms == null ? "–" : age(Math.abs(found.lag_ms)),
+        : live.error ? state("unknown") : [h("span", { class: "dim" }, "■ does not run"), ""], found?.lag_ms == null ? "–" : age(Math.abs(found.lag_ms)),
       h("span", {}, does("start", body, "start", `start ${label}`), " ", does("stop", body, "stop", `stop ${label}`))];
   });
   return table(`Feeds of ${market.exchange} ${market.symbol}`, [["feed"], ["state"], ["lag", "number"], [""]], rows);
 }
 
-function tape(market, rows) {
-  if (!rows.length) return h("p", { class: "dim" }, "no trade yet");
+/** Whether trades come, and if not, why. */
+function tapeState(live) {
+  const found = reportOf(live, "trade");
+  if (live.error) return h("p", { class: "warn" }, `◐ not live: ${live.error}`);
+  if (!found) return h("p", { class: "warn" }, "◐ not live: the feed does not run");
+  return h("p", {}, state(found.state)[0]);
+}
+
+function tape(market, live) {
+  const { tape: rows } = live;
+  if (!rows.length) return [tapeState(live), h("p", { class: "dim" }, "no trade yet")];
   const side = { buy: ["▲ buy", "up"], sell: ["▼ sell", "down"] };
-  return table(`Tape of ${market.exchange} ${market.symbol}`, [["time"], ["side"], ["price", "number"], ["amount", "number"], [""]],
+  const isLive = ["live", "repairing"].includes(reportOf(live, "trade")?.state);
+  return h("div", { class: isLive ? "tape" : "tape stale" }, tapeState(live), table(`Tape of ${market.exchange} ${market.symbol}`, [["time"], ["side"], ["price", "number"], ["amount", "number"], [""]],
     rows.map((each) => each.gap
       ? [each.timestamp ? time(each.timestamp).slice(11, 19) : "?", ["! gap", "warn"], "", "", [each.gap, "warn wide"]]
-      : [time(each.timestamp).slice(11, 19), side[each.side] ?? "–", String(each.price), String(each.amount), each.repaired ? ["↻ repaired", "warn"] : ""]));
+      : [time(each.timestamp).slice(11, 19), side[each.side] ?? "–", String(each.price), String(each.amount), each.repaired ? ["↻ repaired", "warn"] : ""])));
 }
 
 function ladder(market, book) {
@@ -128,13 +140,14 @@ function summary(chart) {
 /** What was last heard of the feeds; where nothing is heard any more, none of it counts as live. */
 function shownLive(live, error) {
   if (!live || !error) return live;
-  return { ...live, ladder: { ...live.ladder, live: false, why: error }, feeds: live.feeds.map((each) => ({ ...each, state: "unknown" })) };
+  return { ...live, error, ladder: { ...live.ladder, live: false, why: error }, feeds: live.feeds.map((each) => ({ ...each, state: "unknown" })) };
 }
 
 export function draw(values, query, errors) {
   const panels = chosen(query).map((market, place) => {
     const live = shownLive(values[liveName(market)], errors[liveName(market)]);
     const chart = values[chartName(market)];
+    const doubt = errors[chartName(market)];
     const name = `${market.exchange} ${market.symbol} ${market.timeframe}`;
     if (tooLong(market)) {
       return h("section", { class: "market" }, h("h2", {}, `${name.slice(0, 80)}… `, h("a", { href: without(query, place), "aria-label": "close this market" }, "✕")),
@@ -142,11 +155,12 @@ export function draw(values, query, errors) {
     }
     return h("section", { class: "market", "aria-label": name },
       h("h2", {}, `${name} `, h("a", { href: without(query, place), "aria-label": `close ${name}` }, "✕")),
-      h("div", { class: "chart", "data-kept": name, role: "img", "aria-label": `chart of ${name}` }),
-      h("p", { class: "dim summary" }, chart ? summary(chart) : errors[chartName(market)] ? `✖ ${errors[chartName(market)]}` : "reading …"),
+      h("div", { class: doubt ? "stale" : null }, h("div", { class: "chart", "data-kept": name, role: "img", "aria-label": `chart of ${name}` })),
+      doubt ? h("p", { class: "warn" }, `◐ not live: ${doubt}`) : null,
+      h("p", { class: "dim summary" }, chart ? summary(chart) : doubt ? "nothing was read yet" : "reading …"),
       live ? [feeds(market, live),
         h("div", { class: "beside" }, h("div", {}, h("h3", {}, "Book"), ladder(market, live.ladder)),
-          h("div", {}, h("h3", {}, "Depth"), depth(name, live.ladder.depth, live.ladder.live) ?? h("p", { class: "dim" }, "no book"), h("h3", {}, "Tape"), tape(market, live.tape)))] : null);
+          h("div", {}, h("h3", {}, "Depth"), depth(name, live.ladder.depth, live.ladder.live) ?? h("p", { class: "dim" }, "no book"), h("h3", {}, "Tape"), tape(market, live)))] : null);
   });
   return [search(), h("div", { id: "found", role: "status", "aria-live": "polite" }, found(values, query)), h("div", { class: "markets" }, panels.length ? panels : h("p", { class: "dim" }, "choose a market"))];
 }

@@ -27,6 +27,12 @@ function troubles(found) {
       `${each.level === "error" ? "✖" : "▲"} ${each.text}`, each.remedy ? h("span", { class: "dim" }, ` — ${each.remedy}`) : null)));
 }
 
+/** Where nothing is heard any more, no feed counts as live, and no job can be cancelled. */
+function shown(data, old) {
+  if (!data || !old) return data;
+  return { ...data, feeds: data.feeds.map((each) => ({ ...each, state: "unknown" })), jobs: data.jobs.map((each) => ({ ...each, cancellable: false })) };
+}
+
 function feeds(data) {
   if (!data.feeds.length) return h("p", { class: "dim" }, "no feed runs");
   const columns = [["kind"], ["exchange"], ["symbol"], ["timeframe"], ["state"], ["lag", "number"], ["last message", "number"],
@@ -52,12 +58,13 @@ export function jobs(data) {
   return table("Jobs", [["job"], ["what"], ["state"], ["progress"], ["rows", "number"], ["error", "wide"], [""]], rows);
 }
 
-export function draw(values) {
-  const data = values.overview;
-  if (!data) return h("p", { class: "dim" }, "reading …");
-  const part = (name, ...content) => h("section", { "aria-label": name }, h("h2", {}, name), content);
+export function draw(values, query, errors) {
+  const old = Boolean(errors.overview);
+  const data = shown(values.overview, old);
+  if (!data) return h("p", { class: "dim" }, old ? "nothing was read yet" : "reading …");
+  const part = (name, ...content) => h("section", { "aria-label": name, class: old ? "stale" : null }, h("h2", {}, name), content);
   return [
-    part("What is wrong now", troubles(data.troubles)),
+    part("What is wrong now", old ? h("p", { id: "troubles", class: "warn" }, `? not known; what is shown below is as of ${time(data.at)}`) : troubles(data.troubles)),
     part("Feeds", feeds(data)),
     part("Jobs", jobs(data)),
     part("Services", table("Services", [["service"], ["instance"], ["version"], ["since"], ["requests", "number"], ["errors", "number"], ["room", "number"]],

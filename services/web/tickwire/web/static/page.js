@@ -44,9 +44,10 @@ function drawViews() {
 
 function draw() {
   const query = new URLSearchParams(location.search);
-  const failed = Object.values(errors).filter(Boolean);
+  // One reason may be that of all.
+  const failed = new Set(Object.values(errors).filter(Boolean));
   patch(main, [
-    h("div", { id: "errors" }, failed.map((each) => h("p", { class: "bad" }, `✖ ${each}`))),
+    h("div", { id: "errors", role: "status", "aria-live": "polite" }, [...failed].map((each) => h("p", { class: "bad" }, `✖ ${each}`))),
     h("div", { id: "content" }, view.draw(values, query, lost ? Object.fromEntries(live.names.map((name) => [name, LOST])) : errors)),
   ]);
   view.drawn?.(values, query);
