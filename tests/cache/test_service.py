@@ -21,6 +21,7 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import (
     CacheList,
     CandleColumns,
+    CandlePage,
     Candles,
     CandlesRequest,
     Coverage,
@@ -61,6 +62,22 @@ async def test_of_a_key_never_fetched_nothing_is_known_and_nothing_can_be_read(
         for wrong in (candles(since=5, until=4), replace(candles(), limit=-1), candles(symbol="")):
             with pytest.raises(BadRequest):
                 await rows_of(bus, wrong)
+
+
+async def test_a_day_without_trades_is_quiet_whether_it_has_rows_of_volume_0_or_none(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    key, hour = Key("okx", "XYZ/USDT", "1h"), 60 * MINUTE
+    traded, of_zero = {*range(24), *range(72, 96)}, {*range(24, 47)}
+    rows = [(at * hour, 1.0, 1.0, 1.0, 1.0, 2.0 if at in traded else 0.0) for at in sorted(traded | of_zero)]
+    async with running(broker, tmp_path):
+        await store(bus, CandlePage(**key._asdict(), since=0, until=96 * hour, rows=rows))
+        asked = replace(ask(key), since=0, until=96 * hour)
+        assert (await bus.request("cache.coverage", asked, Coverage)).quiet == []
+        found = await bus.request("cache.coverage", replace(asked, quiet=True), Coverage)
+        assert (found.quiet, found.rows, found.holes) == ([(24 * hour, 72 * hour)], len(rows), 25)
+        found = await bus.request("cache.coverage", replace(ask(key), since=30 * hour, quiet=True), Coverage)
+        assert found.quiet == [(30 * hour, 72 * hour)]
 
 
 @pytest.mark.parametrize("timeframe", ["1Y", "90", "0m", "", "m"])

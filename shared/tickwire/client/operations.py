@@ -78,8 +78,8 @@ class Operates:
         return await inventory.inventory(self.bus)
 
     async def coverage_of(self, key: Key, part: Range) -> Coverage:
-        """The coverage of a part of a key: its `rows`, `holes` and `verified` ranges. Raises NoSuchService."""
-        request = KeyRequest(**key._asdict(), since=part.since, until=part.until)
+        """The coverage of a part of a key: its `rows`, `holes`, `verified` and `quiet`. Raises NoSuchService."""
+        request = KeyRequest(**key._asdict(), since=part.since, until=part.until, quiet=True)
         return await self.bus.request("cache.coverage", request, Coverage)
 
     async def archived_days(self, exchange: str, symbol: str, since: int, until: int) -> list[Certificate]:

@@ -14,6 +14,7 @@ from tickwire.bus.service import Call
 from tickwire.cache import archive_comparison, provenance, replies
 from tickwire.cache.key_snapshot import KeySnapshot
 from tickwire.cache.partition import Partition
+from tickwire.cache.quiet_ranges import quiet_ranges
 from tickwire.cache.store import Store
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError
 from tickwire.model import timeframes
@@ -50,7 +51,7 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
     if partition.trouble is not None:
         # A client that asks for the coverage is about to fetch what is missing, which could not be stored.
         raise partition.trouble
-    part = request.since is not None or request.until is not None
+    part = request.quiet or request.since is not None or request.until is not None
     try:
         # The snapshot last: a failure after it would leave it open.
         coverage, snapshot = await partition.run(lambda: (store.coverage(key), store.snapshot(key) if part else None))
@@ -58,26 +59,31 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
         return Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
     if snapshot is not None:
         coverage = await asyncio.to_thread(_within, snapshot, coverage, request)
+        partition.keep_columns(key, snapshot.parsed, snapshot.wrong_record)
     if len(coverage.verified) > VERIFIED_RANGES:
         raise replies.too_many_ranges(coverage)
     return coverage
 
 
 def _within(snapshot: KeySnapshot, whole: Coverage, request: KeyRequest) -> Coverage:
-    """The coverage of a part of a key: `rows`, `holes` and `verified` of that part alone. Closes the snapshot."""
+    """The coverage of a part of a key: `rows`, `holes`, `verified`, `quiet` of that part alone. Closes the snapshot."""
     ends = [whole.verified[-1].until] if whole.verified else []
     ends += [whole.last + 1] if whole.last is not None else []
     since = 0 if request.since is None else request.since
     until = max([since, *ends]) if request.until is None else request.until
     verified = clip(whole.verified, Range(since, until))
-    rows = whole.rows
+    rows, quiet = whole.rows, whole.quiet
     with snapshot:
         if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
             rows = sum(piece.count(b"\n") for piece in snapshot.pieces(since, until))
+        if request.quiet:
+            length = timeframes.duration_ms(whole.timeframe)
+            tables = (each.unpacked() for each in snapshot.tables(since - length + 1, until))
+            quiet = quiet_ranges(tables, length, Range(since, until), verified)
     grid = timeframes.grid(whole.timeframe, whole.opens_at)
     holes = max(0, sum(grid.count(*each) for each in verified) - rows)
     origins = provenance.clipped(whole.provenance, Range(since, until))
-    return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes, provenance=origins)
+    return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes, quiet=quiet, provenance=origins)
 
 
 async def _compare(partition: Partition, request: KeyRequest, call: Call) -> None:

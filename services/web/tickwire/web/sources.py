@@ -36,7 +36,7 @@ DAYS = (1, 120)
 ROWS = 500
 """Rows of a heat map."""
 COUNTS = 200
-"""Requests of one reading for the rows of parts of keys; what they leave open comes with the next."""
+"""Requests of one reading for the quiet days of keys; what they leave open comes with the next."""
 FEEDS = 100
 """Markets whose archived days are asked for."""
 MARKET_S = 0.3
@@ -120,7 +120,7 @@ class Sources:
 
     async def _row_of_key(self, found: Coverage, since: int, days: int, now: int, asked: Asked) -> Row:
         part = Range(since, since + days * DAY_MS)
-        quiet, took = await self.quiet.of(found, part, COUNTS - asked.requests)
+        quiet, took = await self.quiet.of(found, part, ask=asked.requests < COUNTS)
         asked.requests += took
         return row_of_key(found, since, days, now, quiet)
 

@@ -17,7 +17,8 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
     """`cache.coverage`, `cache.verify` and `cache.repair`: one key.
 
     With `since` or `until`, a coverage counts `rows` and `holes` only within `[since, until)`, and `verified` is
-    clipped to it; `first`, `last` and `bytes` are always those of the whole file.
+    clipped to it; `first`, `last` and `bytes` are always those of the whole file. With `quiet` it says where nothing
+    traded, too.
     """
 
     exchange: Exchange
@@ -25,6 +26,7 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
     timeframe: Timeframe
     since: Time | None = None
     until: Time | None = None
+    quiet: bool = False
 
     @property
     def key(self) -> Key:
@@ -68,7 +70,8 @@ class Coverage(Struct, frozen=True, kw_only=True):
     """The candles of a key in the cache. `first` and `last` are open times, absent without rows.
 
     `verified` are the ranges proven complete; `holes` counts the candles absent within them (without trades); `bytes`
-    is the size of the data file.
+    is the size of the data file. `quiet`, where it was requested, are the stretches of a day or longer within
+    `verified` in which nothing traded: candles are absent there, or have volume 0. None for candles longer than a day.
 
     `volume_unit` is the unit of the volumes within `verified`, absent if it is not known. Not within `verified` are
     rows of contract markets that an earlier version stored in an unknown unit, and the newest rows while the exchange
@@ -84,6 +87,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
     last: Time | None = None
     verified: list[Range] = field(default_factory=list)
     holes: Count = 0
+    quiet: list[Range] = field(default_factory=list)
     bytes: Count = 0
     volume_unit: VolumeUnit | None = None
     opens_at: Time | None = None
