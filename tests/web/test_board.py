@@ -129,7 +129,7 @@ async def test_a_failure_is_told_and_ends_with_the_next_reading() -> None:
                     found = msgspec.json.decode((await watch.news())[0])
 
 
-async def test_a_lost_connection_is_told_at_once_and_to_whoever_comes_and_what_follows_is_read_anew() -> None:
+async def test_a_lost_connection_is_told_at_once_and_what_follows_is_read_anew() -> None:
     counter = Counter()
     async with board(counter) as made:
         with made.watching(["thing"]) as watch:
