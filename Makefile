@@ -47,7 +47,8 @@ bounds: .venv/.installed
 	test -d .venv-bounds || $(PYTHON) -m venv .venv-bounds
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --resolution lowest-direct --editable '.[all]'
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --no-deps --requirement deploy/requirements/tests.lock
-	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile -m "(pure or golden) and not soak and not images and not dist and not compose" \
+	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile --hypothesis-profile few \
+		-m "(pure or golden) and not soak and not images and not dist and not compose" \
 		--deselect tests/docs/test_schemas.py::test_the_checked_in_schemas_are_those_of_the_structs \
 		--deselect tests/docs/test_asyncapi.py::test_the_checked_in_document_is_current
 	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/bus/test_leases.py tests/observe/test_monitoring_port.py \

@@ -26,6 +26,8 @@ from tickwire.settings import NatsSettings
 # A shared machine may stall for a second in mid-example, also while one is made; the suite's own timeout catches what
 # hangs.
 settings.register_profile("tickwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# `make bounds` repeats with older libraries what `make test` has tried with the full number of examples.
+settings.register_profile("few", settings.get_profile("tickwire"), max_examples=10)
 settings.load_profile("tickwire")
 
 # Hundreds of processes are started: without files of bytecode each of them would compile the sources anew.
