@@ -43,6 +43,8 @@ class Told:
     begun: bool = False
     states: list[tuple[int, Book | None]] = field(default_factory=list)
     """The time and the book after each delta."""
+    turns: list[tuple[int, Book | None]] = field(default_factory=list)
+    """The same, and when it was lost."""
     gaps: list[tuple[int, int]] = field(default_factory=list)
     books: dict[int, Book] = field(default_factory=dict)
     """By the number of the last update."""
@@ -50,6 +52,7 @@ class Told:
     def lose(self) -> None:
         if self.book is not None or (self.begun and self.lost_at is None):
             self.lost_at = self.time
+            self.turns.append((self.time or 0, None))
         self.book = None
 
     def after(self, timestamp: int, book: Book | None) -> None:
@@ -61,6 +64,7 @@ class Told:
         self.begun = self.begun or book is not None
         self.book = None if book is None else dict(book)
         self.states.append((self.time, self.book))
+        self.turns.append(self.states[-1])
 
     def at(self, time: int) -> Book | None:
         """The book at a time; after the last message the one that this leads to."""

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from archive.written_books import Book as Levels
 from archive.written_books import sides
-from archive_files.taped import GENERATION, unchecked
+from archive_files.taped import BEGIN, GENERATION, unchecked
 from archive_files.test_books_properties import FEED, LOST, Sent, Told, round_of, tapes
 from tickwire.archive_files import book_at, days, pages
 from tickwire.archive_files.pages import Through
@@ -23,11 +23,11 @@ from tickwire.client.missing import missing
 from tickwire.client.replay_books import BookRows
 from tickwire.client.replay_feeds import BookView
 from tickwire.client.replayed_book import ReplayedBook
-from tickwire.errors import BookUnknown, NotArchived
-from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Gap
+from tickwire.errors import BookUnknown
+from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Gap, Level
 from tickwire.model.messages.archived_book import ArchivedBook, ArchivedBookRequest
 from tickwire.model.messages.archived_trades import ArchivedRowsRequest
-from tickwire.model.ranges import Range, covers
+from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.times import LATEST_MS
 
 pytestmark = pytest.mark.pure
@@ -37,22 +37,21 @@ PHASES = (Phase.explicit, Phase.generate)
 ALL = BookView(depth=100, cadence_ms=0)
 
 
-def from_files(root: FolderRoot, last: int, book: ReplayedBook, since: int, until: int | None) -> list[Any]:
-    """What a replay makes of the replies of an archive, whose parts have the messages up to `last`."""
+def from_files(
+    root: FolderRoot, last: int, book: ReplayedBook, since: int, until: int | None, later: list[Sent]
+) -> list[Any]:
+    """What a replay makes of the replies of an archive that has the messages up to `last`, then of later messages."""
     through = Through(GENERATION, last)
     begins = since
     try:
-        found = book_of(root, since - 1, through)
-    except NotArchived:
-        return []
+        found = book_of(root, since, through)
     except BookUnknown as error:
-        try:
-            begins, found = since + 1, book_of(root, since, through)
-        except BookUnknown:
-            found = None
-            book.interrupt(error.message, since)
-    if found is not None:
+        book.interrupt(error.message, since)
+    else:
         book.start(found)
+        begins = since + 1
+        if found.is_end:
+            return checked([*items_of(book.taken()), *from_tape(book, later)])
     rows = ArchivedRowsRequest(
         kind="book_delta", exchange=FEED.exchange, symbol=FEED.symbol, since=begins, until=until, limit=3
     )
@@ -67,8 +66,34 @@ def from_files(root: FolderRoot, last: int, book: ReplayedBook, since: int, unti
         if cursor is None:
             break
         rows = msgspec.structs.replace(rows, cursor=cursor)
-    blocks += [*made.rest(), book.rest()]
-    return checked([(time, item) for block in blocks for time, item in zip(block.times, block.items, strict=True)])
+    blocks += made.rest()
+    is_tape_read = until is None or known < until
+    if is_tape_read:
+        assert chunk.book is not UNSET
+        book.archived_up_to(chunk.book)
+    rest = from_tape(book, later if is_tape_read else [])
+    return checked([each for block in blocks for each in items_of(block)] + rest)
+
+
+def from_tape(book: ReplayedBook, later: list[Sent]) -> list[tuple[int, Any]]:
+    """What a replay makes of messages of the tape, the last ones."""
+    lost, found = False, list[tuple[int, Any]]()
+    for each in later:
+        if each.lost:
+            lost = True
+            continue
+        if book.over:
+            break
+        if lost:
+            book.interrupt("lost")
+            lost = False
+        book.message(each.message)
+        found += items_of(book.taken())
+    return found + items_of(book.rest())
+
+
+def items_of(block: Any) -> list[tuple[int, Any]]:
+    return list(zip(block.times, block.items, strict=True))
 
 
 def book_of(root: FolderRoot, time: int, through: Through) -> ArchivedBook:
@@ -100,14 +125,23 @@ def live(found: list[Any]) -> list[tuple[list[Any], list[Any]]]:
 
 
 def expected(told: Told, since: int, until: int | None) -> list[tuple[list[Any], list[Any]]]:
-    """What a subscriber must have seen of a range."""
-    before = any(at < since for at, _ in told.states)
-    later = [book for at, book in told.states if since <= at and (until is None or at < until)]
-    first: list[Levels | None] = [told.at(since - 1)] if before else []
-    if first == [None] and not any(at == since for at, _ in told.states):
-        # A gap ends at `since`.
-        first = [told.at(since)]
+    """What a subscriber must have seen of a range: at first the book after all changes up to its first millisecond."""
+    first = [book for at, book in told.turns if at <= since][-1:]
+    later = [book for at, book in told.turns if since < at and (until is None or at < until)]
     return [each for each, _ in groupby(sides(book) for book in [*first, *later] if book is not None)]
+
+
+def times_of(gap: Gap) -> Range:
+    """The times of a gap: at least a millisecond."""
+    since = -1 if gap.since is None else gap.since
+    return Range(since + 1, max(since + 2, LATEST_MS if gap.until is None else gap.until))
+
+
+def unknown(told: Told) -> list[Range]:
+    """When the book was not known. Of a gap that is noted in two rounds each part has at least a millisecond."""
+    first = next((at for at, book in told.states if book is not None), LATEST_MS)
+    gaps = [Range(begin, max(end, begin + 1) + 1) for begin, end in told.gaps]
+    return merge([Range(0, first + 1), *gaps, *([] if told.lost_at is None else [Range(told.lost_at, LATEST_MS)])])
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)
@@ -122,29 +156,32 @@ def test_books_of_any_range_are_those_of_the_files(
         root = FolderRoot(Path(folder))
         done = last = before = 0
         taken = list[tuple[BookDeltas, int, int]]()
-        for sequence, each in enumerate(tape, 1):
+        ends = [n for n, each in enumerate(tape, 1) if n == len(tape) or (each.ends and not each.lost)]
+        archived = data.draw(st.sampled_from(ends))
+        for sequence, each in enumerate(tape[:archived], 1):
             if not each.lost:
                 taken.append((each.message, sequence, before))
             before = last = sequence
-            if each.ends or sequence == len(tape):
+            if each.ends or sequence == archived:
                 round_of(root, done, taken, last)
                 done, taken = last, []
         if closed:
             for day in days.dates_of(root, FEED)[:-1]:
                 days.close_day(root, FEED.on(day), None, unchecked)
+        assume(days.dates_of(root, FEED))
         times = sorted({at + step for at, _ in told.states for step in (0, 1)}) or [1]
         since = data.draw(st.sampled_from(times))
         until = data.draw(st.sampled_from([None, *(each for each in times if each > since)]))
-        # A loss in the millisecond of a book.
-        assume(not {at for at, _ in told.states} & {told.lost_at, *(begin for begin, _ in told.gaps)})
-        found = from_files(root, last, ReplayedBook(OF, since, until, ALL), since, until)
-        # Of the books of the first millisecond, the replay may begin with any.
-        books, at_first = expected(told, since, until), sum(at == since for at, _ in told.states)
-        assert live(found) in [books[n:] for n in range(at_first + 1)], (since, until, told, found)
-        gaps = [Range((each.since or 0) + 1, each.until or LATEST_MS) for each in found if isinstance(each, Gap)]
+        found = from_files(root, last, ReplayedBook(OF, since, until, ALL), since, until, tape[archived:])
+        assert live(found) == expected(told, since, until), (since, until, told, found)
+        gaps = [times_of(each) for each in found if isinstance(each, Gap)]
         for begin, end in told.gaps:
-            if begin < end and begin >= since and end <= (until or end):
+            # One within the first millisecond is over when the replay begins.
+            if begin < end and begin >= since and end <= (until or end) and (begin, end) != (since, since + 1):
                 assert covers(gaps, Range(begin, end)), (begin, end, gaps)
+        for gap in gaps:
+            # Nothing is called missing that is known.
+            assert covers(unknown(told), gap), (gap, since, until, told)
 
 
 @settings(max_examples=60, deadline=None, phases=PHASES)
@@ -152,20 +189,69 @@ def test_books_of_any_range_are_those_of_the_files(
 def test_books_of_the_tape_are_those_of_its_messages(taped: tuple[list[Sent], Told]) -> None:
     tape, told = taped
     book = ReplayedBook(OF, 1, None, ALL)
-    lost = False
-    blocks = []
-    for each in tape:
-        if each.lost:
-            lost = True
-            continue
-        if lost:
-            book.interrupt("lost")
-            lost = False
-        book.message(each.message)
-        blocks.append(book.taken())
-    blocks.append(book.rest())
-    found = checked([(time, item) for block in blocks for time, item in zip(block.times, block.items, strict=True)])
+    found = checked(from_tape(book, tape))
     assert live(found) == expected(told, 1, None)
+
+
+def sent(*deltas: BookDelta, ends: bool = False) -> Sent:
+    """A message of a tape."""
+    received = max(each.timestamp or 0 for each in deltas)
+    message = BookDeltas(exchange="binance", symbol="BTC/USDT", received=received, deltas=list(deltas))
+    return Sent(message, lost=False, ends=ends)
+
+
+def delta(number: int, at: int, *bids: Level, snapshot: bool = False) -> BookDelta:
+    return BookDelta(
+        first=number + snapshot, last=number, timestamp=BEGIN + at, bids=list(bids), asks=[], snapshot=snapshot
+    )
+
+
+def archived(root: FolderRoot, tape: list[Sent]) -> None:
+    """Write the rounds of a tape."""
+    LOST.clear()
+    taken = list[tuple[BookDeltas, int, int]]()
+    for sequence, each in enumerate(tape, 1):
+        taken.append((each.message, sequence, sequence - 1))
+        if each.ends:
+            round_of(root, sequence - len(taken), taken, sequence)
+            taken = []
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_delta_without_levels_at_the_end_of_a_round_is_no_gap(tmp_path: Path, rounds: int) -> None:
+    """The next delta is in the next round's file, or on the tape."""
+    tape = [
+        sent(delta(1, 0, (1.0, 1.0), snapshot=True)),
+        sent(delta(2, 10, (1.0, 2.0))),
+        sent(delta(3, 20), ends=True),
+        sent(delta(4, 30, (1.0, 4.0)), ends=True),
+    ]
+    count = 4 if rounds == 2 else 3
+    root = FolderRoot(tmp_path)
+    archived(root, tape[:count])
+    found = from_files(root, count, ReplayedBook(OF, BEGIN, None, ALL), BEGIN, None, tape[count:])
+    assert [(each.timestamp - BEGIN, each.sequence, each.bids) for each in found] == [
+        (0, 1, [(1.0, 1.0)]), (10, 2, [(1.0, 2.0)]), (30, 4, [(1.0, 4.0)]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_a_replay_begins_with_the_last_book_of_its_first_millisecond(tmp_path: Path, count: int) -> None:
+    """However much of the tape is in files."""
+    tape = [
+        sent(delta(1, 0, (1.0, 1.0), snapshot=True), ends=True),
+        sent(delta(2, 10, (1.0, 2.0)), ends=True),
+        sent(delta(3, 10, (1.0, 3.0)), ends=True),
+        sent(delta(4, 30, (1.0, 4.0)), ends=True),
+    ]
+    root, book, since = FolderRoot(tmp_path), ReplayedBook(OF, BEGIN + 10, None, ALL), BEGIN + 10
+    archived(root, tape[:count])
+    found = (
+        from_files(root, count, book, since, None, tape[count:])
+        if count
+        else [each for _, each in from_tape(book, tape)]
+    )
+    assert [(each.timestamp - BEGIN, each.sequence) for each in found] == [(10, 3), (30, 4)]
 
 
 def test_books_come_at_most_as_often_as_the_cadence_says_and_the_last_state_comes() -> None:

@@ -56,6 +56,7 @@ def test_every_message_is_in_a_channel_with_the_schema_that_is_checked_in(docume
         "AddedRange",
         "ArchivedGap",
         "BookDelta",
+        "BookEnd",
         "Difference",
         "EndRow",
         "Gap",

@@ -181,7 +181,8 @@ class _FeedParts:
         assert self._chain.until is not None
         if levels is not None:
             timestamp = max(self._chain.until, self._day * DAY_MS)
-            at = RowFields(timestamp, levels.received, True, self._chain.update, levels.sequence)
+            # The number of the last row, not of a later change without levels: so a reader sees that none is missing.
+            at = RowFields(timestamp, levels.received, True, levels.update, levels.sequence)
             rows.columns.add(levels.bids, levels.asks, at)
 
     def _add_gap(self, gap: ArchivedGap) -> None:

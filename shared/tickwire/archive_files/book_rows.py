@@ -6,21 +6,25 @@ A snapshot is the rows of one message and update number with `is_snapshot`, one 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import UNSET, UnsetType
 
+from tickwire.archive_files.file_meta import FileMeta
 from tickwire.archive_files.layout import ArchivedFeed, Sequences, sequences_of
 from tickwire.archive_files.reading import open_parquet
 from tickwire.archive_files.root import Absent, Root
 from tickwire.archive_files.schema import BOOK_DELTAS, meta_of
 from tickwire.errors import StorageError
 from tickwire.model.feeds.tape import Level
+from tickwire.model.messages.archived_trades import BookEnd
 
+T = TypeVar("T")
 LISTINGS = 10
 """How often files may vanish between their listing and their reading before that is an error."""
 
@@ -161,23 +165,49 @@ def book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> F
 
     Files of later messages are left out: a round that is written again finds its own. Raises StorageError.
     """
+    return _unless_closed(feed, lambda: _book_before(root, feed, generation, done))
+
+
+def end_at(root: Root, feed: ArchivedFeed, generation: int, done: int) -> BookEnd | UnsetType:
+    """The end of a book's rows after the messages up to `done`; UNSET if no file tells. Raises StorageError."""
+    newest = _unless_closed(feed, lambda: _newest_file(root, feed, generation, done))
+    if newest is None or any((each.generation, each.last) > (generation, done) for each in newest.meta.covered):
+        return UNSET
+    update = newest.meta.update
+    return BookEnd(update=None if update is UNSET else update, until=newest.meta.until)
+
+
+class _File(NamedTuple):
+    day: date
+    path: str
+    meta: FileMeta
+
+
+def _unless_closed(feed: ArchivedFeed, read: Callable[[], T]) -> T:
+    """What is read of a feed's files; again if one of them vanishes. Raises StorageError."""
     for _ in range(LISTINGS):
         try:
-            return _book_before(root, feed, generation, done)
+            return read()
         except Absent:
             # The day was closed: its file has the rows of its parts.
             continue
     raise StorageError(f"the files of {feed} vanish while they are read", "only the archive may write to its folder")
 
 
-def _book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> FiledBook | None:
+def _newest_file(root: Root, feed: ArchivedFeed, generation: int, done: int) -> _File | None:
     for day, path in files_backwards(root, feed, generation, done):
         with open_parquet(root, path) as file:
-            meta = meta_of(file.schema_arrow.metadata, path)
-        update = meta.update if isinstance(meta.update, int) else None
-        levels = None if update is None else levels_of(rows_back_to_snapshot(root, path))
-        return FiledBook(day, update, meta.until, levels)
+            return _File(day, path, meta_of(file.schema_arrow.metadata, path))
     return None
+
+
+def _book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> FiledBook | None:
+    newest = _newest_file(root, feed, generation, done)
+    if newest is None:
+        return None
+    update = newest.meta.update if isinstance(newest.meta.update, int) else None
+    levels = None if update is None else levels_of(rows_back_to_snapshot(root, newest.path))
+    return FiledBook(newest.day, update, newest.meta.until, levels)
 
 
 def files_backwards(

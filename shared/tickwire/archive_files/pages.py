@@ -13,6 +13,7 @@ import pyarrow.ipc as ipc
 from msgspec.structs import replace
 
 from tickwire.archive_files.added import NO_SEQUENCE
+from tickwire.archive_files.book_rows import end_at
 from tickwire.archive_files.days import dates_of
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.reading import START, Begin, DayFile, day_rows, removed_meanwhile
@@ -109,7 +110,10 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
         if cursor is not None:
             break
     removed = [] if cursor is not None else removed_between(root, feed, Range(stated, wanted.until))
-    yield replace(_chunk(request, None, through, cursor, number), removed=removed)
+    last = replace(_chunk(request, None, through, cursor, number), removed=removed)
+    if cursor is None and feed.kind == "book_delta":
+        last = replace(last, book=end_at(root, feed, through.generation, through.sequence))
+    yield last
 
 
 def feed_of(request: ArchivedTradesRequest) -> ArchivedFeed:

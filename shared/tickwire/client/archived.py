@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.bus.connection import Bus
@@ -25,7 +26,7 @@ from tickwire.errors import NoSuchService, NotArchived
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.messages.archive import Certificate
-from tickwire.model.messages.archived_trades import ArchivedRowsRequest, ArchivedTrades, ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import ArchivedRowsRequest, ArchivedTrades, ArchivedTradesRequest, BookEnd
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
 from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS
@@ -92,11 +93,13 @@ class Past:
     """Where the archive ends: the `sequence` to go on with; None without one of the feed, which is the `refusal`.
 
     Up to `known` (ms) it says what is missing. `remade`: the sequence is of a stream that is not there any more.
+    `book` is how a book is there, unless that is not said.
     """
 
     sequence: int | None = None
     known: int = 0
     remade: bool = False
+    book: BookEnd | UnsetType = UNSET
     refusal: NoSuchService | NotArchived | None = None
 
     @property
@@ -150,7 +153,7 @@ async def row_pages(
         while True:
             if part.rows or part.removed:
                 yield rows.take(part)
-            past.sequence = part.sequence
+            past.sequence, past.book = part.sequence, part.book
             past.remade = not part.more and part.present != part.stream
             try:
                 part = await anext(parts)

@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
 
+from msgspec import UNSET
+
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.bus.connection import Bus
 from tickwire.client import archived
@@ -25,7 +27,7 @@ from tickwire.client.replayed_book import ReplayedBook
 from tickwire.client.replayed_deltas import FiledDeltas
 from tickwire.errors import BadRequest, BookUnknown, NoSuchService, NotArchived
 from tickwire.model import messages
-from tickwire.model.feeds import Book, BookDeltas, Feed, Gap
+from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Gap
 from tickwire.model.messages.archived_trades import ArchivedTrades
 from tickwire.tape.sequence import TapeMessage
 from tickwire.tape.stored import read_pages
@@ -49,6 +51,8 @@ async def book_pages(bus: Bus, of: Feed, since: int, until: int | None, view: Bo
     if until is None or past.known < until:
         if past.remade:
             book.interrupt(MADE_ANEW)
+        elif past.book is not UNSET:
+            book.archived_up_to(past.book)
         after = 0 if past.remade or past.sequence is None else past.sequence
         is_known = past.refusal is None
         async with aclosing(read_pages(bus, feed.public, after)) as taped:
@@ -65,25 +69,21 @@ async def book_pages(bus: Bus, of: Feed, since: int, until: int | None, view: Bo
 
 
 async def _start(bus: Bus, feed: ArchivedFeed, since: int, book: ReplayedBook, past: Past) -> int | None:
-    """Begin with the book before a time (ms), if it is known; from when on the archive has deltas, None without any."""
+    """Begin with the book at a time (ms), if it is known; from when on the archive has deltas, None without any."""
     try:
-        begins, found = since, await archived_book(bus, feed, max(0, since - 1), None)
+        found = await archived_book(bus, feed, since, None)
     except (NoSuchService, NotArchived) as error:
         book.interrupt("the tape does not go back so far", since)
         past.refusal = error
         return None
     except BookUnknown as error:
-        # A gap lasts for a millisecond at least: the book may be known within the one in which it ends.
-        try:
-            begins, found = since + 1, await archived_book(bus, feed, since, None)
-        except BookUnknown:
-            book.interrupt(error.message, since)
-            return since
+        book.interrupt(error.message, since)
+        return since
     book.start(found)
     if found.is_end:
         past.sequence, past.remade = found.sequence, found.present != found.stream
         return None
-    return begins
+    return since + 1
 
 
 class BookRows:
@@ -93,15 +93,42 @@ class BookRows:
         self._book = book
         self._deltas = FiledDeltas(book.update)
         self._gaps = list(reversed(gaps))
+        self._is_first = True
+        """Until a row is later than the first millisecond."""
 
     def take(self, chunk: ArchivedTrades) -> list[Books]:
         """The books of the rows of a chunk, and gaps between them."""
         self._gaps = in_turn(self._gaps, chunk.removed)
         for received, delta in self._deltas.take(table_of(chunk)):
-            while self._gaps and self._gaps[-1].since < (delta.timestamp or 0):
-                self._book.missing(self._gaps.pop())
+            if self._gaps:
+                self._missing_before(delta)
             self._book.delta(delta, received)
         return [self._book.taken()]
+
+    def _missing_before(self, delta: BookDelta) -> None:
+        gaps, book, time = self._gaps, self._book, delta.timestamp or 0
+        if time <= book.since:
+            return
+        if self._is_first:
+            self._is_first = False
+            if book.update is not None and self._is_over(delta):
+                gaps.pop()
+        if not delta.snapshot:
+            # It continues the row before it: nothing is missing there.
+            return
+        while gaps and gaps[-1].since < time:
+            book.missing(gaps.pop())
+        # A book may be lost and known again within a millisecond. One that only repeats the last row is not.
+        if gaps and gaps[-1].since == time and book.update not in (None, delta.last):
+            book.missing(gaps.pop())
+
+    def _is_over(self, delta: BookDelta) -> bool:
+        """Whether the book was lost and known again in the first millisecond; `delta` is the first one after it."""
+        end = self._book.since
+        for gap in reversed(self._gaps):
+            if gap.since == end:
+                end = gap.until
+        return end == self._book.since + 1 and (not delta.snapshot or (delta.timestamp or 0) > end)
 
     def rest(self) -> list[Books]:
         """The gaps after the last row."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tickwire.archive_files.book_chain import BookChain
+from tickwire.archive_files.book_chain import RESYNCHRONISED, BookChain
+from tickwire.archive_files.certificate import gap_times
 from tickwire.client.merging import Block
 from tickwire.client.missing import Missing
 from tickwire.client.replay_feeds import BookView
@@ -10,6 +11,8 @@ from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Gap, Level
 from tickwire.model.feeds.levels import change
 from tickwire.model.messages.archive import ArchivedGap
 from tickwire.model.messages.archived_book import ArchivedBook
+from tickwire.model.messages.archived_trades import BookEnd
+from tickwire.model.times import LATEST_MS
 
 NOT_KNOWN = "the book was not known then"
 
@@ -17,16 +20,16 @@ NOT_KNOWN = "the book was not known then"
 class ReplayedBook:
     """Makes books of deltas, from `since` (ms) on, until one is at or after `until`.
 
-    The first one is the book as it was at `since`. While the book is not known there is one that is `resyncing`, and a
-    gap before the next one. Books are published as the streamer does it: at once, but not within `cadence_ms` of the
-    last one; then the newest when that has passed.
+    The first one is the book as it was at `since`, after all changes of that millisecond. While the book is not known
+    there is one that is `resyncing`, and a gap before the next one. Books are published as the streamer does it: at
+    once, but not within `cadence_ms` of the last one; then the newest when that has passed.
     """
 
     def __init__(self, of: Feed, since: int, until: int | None, view: BookView) -> None:
         self.over = False
         """Whether a delta reached `until`."""
         self._of = of
-        self._since = since
+        self.since = since
         self._until = until
         self._view = view
         self._chain = BookChain()
@@ -35,8 +38,8 @@ class ReplayedBook:
         self._begun = False
         self._is_live: bool | None = None
         """Whether the last book was; None before the first one."""
-        self._is_gap_said = False
-        """Whether a gap was put where the book is not known."""
+        self._said = since
+        """Up to here (ms) gaps were put where the book is not known."""
         self._last_gap: ArchivedGap | None = None
         """Of the delta that reached `until`."""
         self._timestamp: int | None = None
@@ -66,8 +69,8 @@ class ReplayedBook:
             self.interrupt(NOT_KNOWN)
             return
         self._set(found.bids, found.asks)
-        self._timestamp = self._since if found.timestamp is None else found.timestamp
-        self._received = found.received or self._since
+        self._timestamp = self.since if found.timestamp is None else found.timestamp
+        self._received = found.received or self.since
         self._update = found.update
 
     def interrupt(self, reason: str, at: int | None = None) -> None:
@@ -81,12 +84,23 @@ class ReplayedBook:
         if self._until is not None and gap.since >= self._until:
             return
         self._settle()
-        self._begin()
-        self._flush(max(gap.since, self._time))
+        if gap.since > self.since:
+            self._begin()
+            self._flush(max(gap.since, self._time))
         self._lose(gap.since)
+        self._begin()
         self._say(gap.since - 1, gap.until, gap.reason)
         if self._chain.lost is None:
             self.interrupt(gap.reason)
+
+    def archived_up_to(self, end: BookEnd) -> None:
+        """All that is archived was taken. Deltas without levels, and snapshots that repeat the book, have no row."""
+        chain = self._chain
+        if end.update is None and chain.update is not None:
+            self.interrupt(RESYNCHRONISED)
+        elif end.update is not None and chain.update is not None:
+            chain.update = max(end.update, chain.update)
+        chain.until = max(chain.until or 0, end.until or 0)
 
     def message(self, message: BookDeltas) -> None:
         """Take the deltas of a message of the tape."""
@@ -109,8 +123,8 @@ class ReplayedBook:
         if self._until is not None and time >= self._until:
             self.over, self._last_gap = True, step.gap
             return
-        if time >= self._since:
-            self._begin()
+        if time > self.since:
+            self._begin(step.gap)
             if not goes_on:
                 # Else it has further levels of the same book.
                 self._flush(time)
@@ -118,13 +132,12 @@ class ReplayedBook:
             self._lose(time)
         elif step.action != "repeats":
             if step.action == "begins":
-                if self._begun and step.gap is not None and not self._is_gap_said:
+                if self._begun and step.gap is not None:
                     self._lose(self._time)
                     self._say(step.gap.since, step.gap.until, step.gap.reason)
                 self._set(delta.bids, delta.asks)
             else:
                 self._change(delta)
-            self._is_gap_said = False
             self._timestamp, self._received, self._update = time, received, delta.last
             self._changes += 1
             if self._begun and (time >= self._due or not self._is_live):
@@ -139,32 +152,37 @@ class ReplayedBook:
     def rest(self) -> Block[Book | Gap]:
         """The items at the end of all deltas."""
         self._settle()
-        self._begin()
+        self._begin(self._last_gap)
         if self._until is None or self._due < self._until:
             self._flush(self._due)
-        if not self._is_gap_said and (gap := self._last_gap) is not None:
+        if (gap := self._last_gap) is not None:
+            self._lose(gap_times(gap).since)
             self._say(gap.since, self._until, gap.reason)
-        elif not self._is_gap_said and not self._is_known:
+        elif not self._is_known:
             lost_at = self._chain.lost_at
             self._say(None if lost_at is None else lost_at - 1, self._until, self._chain.lost or NOT_KNOWN)
         return self.taken()
 
     def _say(self, since: int | None, until: int | None, reason: str) -> None:
-        """Put a gap where the book is not known."""
-        self._is_gap_said = True
+        """Put a gap where the book is not known, but for what was said."""
         # A time before the range is none of the replay's.
-        since = self._since - 1 if since is None else max(self._since - 1, since)
-        self._put(self._time, Gap(since=since, until=until, reason=reason))
+        begin = 0 if since is None else since + 1
+        end = LATEST_MS if until is None else max(until, begin + 1)
+        begin = max(begin, self._said)
+        if begin < end:
+            self._said = end
+            self._put(self._time, Gap(since=begin - 1, until=until, reason=reason))
 
-    def _begin(self) -> None:
-        """Publish the book as it was at `since`, before anything else."""
+    def _begin(self, gap: ArchivedGap | None = None) -> None:
+        """Publish the book as it was at `since`, before anything else; `gap` is one that has just ended."""
         if self._begun:
             return
         self._begun = True
-        if self._is_known:
-            self._publish(self._since)
+        lost_at = self._chain.lost_at if gap is None else gap_times(gap).since
+        if self._is_known and (lost_at is None or lost_at > self.since):
+            self._publish(self.since)
         else:
-            self._lose(self._since)
+            self._lose(self.since)
 
     @property
     def _is_known(self) -> bool:

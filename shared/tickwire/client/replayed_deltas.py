@@ -39,10 +39,11 @@ class FiledDeltas:
         differs = numpy.zeros(table.num_rows - 1, bool)
         for values in columns:
             differs |= values[1:] != values[:-1]
+        is_bid = _is_bid(table.column("side"))
+        # The bids of a delta come before its asks. A file may begin with the snapshot that the one before ends with.
+        differs |= is_bid[1:] > is_bid[:-1]
         begins = numpy.flatnonzero(numpy.concatenate(([True], differs)))
         heads = list(zip(*(values[begins].tolist() for values in columns), strict=True))
-        is_bid = _is_bid(table.column("side"))
-        # The bids of a delta come before its asks.
         bids = numpy.add.reduceat(is_bid, begins).tolist()
         levels = list(zip(*(table.column(name).to_numpy().tolist() for name in ("price", "amount")), strict=True))
         starts = begins.tolist()
@@ -55,7 +56,7 @@ class FiledDeltas:
         is_snapshot = bool(snapshot) and not goes_on
         first = update if update == self._update and not is_snapshot else (self._update or update - 1) + 1
         self._update = update
-        if is_snapshot and len(asks) == 1 and not bids and not asks[0][1]:
+        if is_snapshot and not bids and not asks[0][1]:
             # A book without any level.
             asks = []
         first = update + 1 if is_snapshot else first

@@ -50,9 +50,9 @@ class Replays:
         the one ahead of it. So each replay of a range is the same. A page of each feed is in memory.
 
         Books have `depth` levels a side (20), at most one in `cadence_ms` (100; 0: each change) of the exchange's time;
-        the first one is that at `since`, and while the book is not known its state is `resyncing`. A ticker that comes
-        after missing ones is `interrupted`. Candles are the closed ones of the cache; their `trades` are 0. Of each
-        kind a Gap is in the place of what is missing (docs/archive.md).
+        the first one is that at `since`, after all changes of that millisecond, and while the book is not known its
+        state is `resyncing`. A ticker that comes after missing ones is `interrupted`. Candles are the closed ones of
+        the cache; their `trades` are 0. Of each kind a Gap is in the place of what is missing (docs/archive.md).
 
         Raises BadRequest, StorageError, and NotArchived for a feed that is neither on the tape nor in the archive.
         """

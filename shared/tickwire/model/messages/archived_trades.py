@@ -41,6 +41,17 @@ class ArchivedRowsRequest(ArchivedTradesRequest, frozen=True, kw_only=True):
     kind: str
 
 
+class BookEnd(Struct, frozen=True, kw_only=True):
+    """A book at the end of its archived deltas, of which those that change nothing have no row.
+
+    `update` is the number of its last update, null if the book is not known. Every change before `until` (ms) is in the
+    rows, or in a gap; null if there was none.
+    """
+
+    update: Sequence | None
+    until: Time | None
+
+
 class ArchivedTrades(Struct, frozen=True, kw_only=True):
     """A chunk of a reply to `archive.trades` or `archive.rows`, in MessagePack.
 
@@ -56,6 +67,8 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
     that was created at `stream` (ms). `present`, in the last chunk, is when the present stream was created, 0 if there
     is none: where the two differ the stream was made anew, and `sequence` says nothing of it. Both are 0 in replies of
     earlier versions, and of candles.
+
+    `book`, in the last chunk of the last page of book deltas, is how the book is after message `sequence`.
 
     `removed` are days (ms) between the rows of the chunk before and these, or within the request after the last rows,
     that were removed from the archive, also since `archive.days` was requested.
@@ -74,6 +87,7 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
     more: bool = False
     stream: Time = 0
     present: Time = 0
+    book: BookEnd | UnsetType = UNSET
 
 
 class ArchivedBarsRequest(Struct, frozen=True, kw_only=True):
