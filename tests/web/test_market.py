@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, FeedReport, Gap, State, Trade, Trades
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range, merge
-from tickwire.web.market import DEPTH, LEVELS, TRADES, LiveCandles, Tape, chart, depth, ladder
+from tickwire.web.market import DEPTH, LEVELS, MISSED, TRADES, LiveCandles, Tape, chart, depth, ladder, unit
 
 pytestmark = pytest.mark.pure
 
@@ -95,6 +95,23 @@ def test_repaired_trades_and_gaps_are_marked_in_their_place() -> None:
         (None, False, "too long ago"),
         ("1", False, ""),
     ]
+
+
+def test_messages_that_the_tape_no_longer_had_are_a_gap_before_the_next_one() -> None:
+    tape = Tape()
+    tape.take(said(1))
+    tape.missed()
+    tape.take(said(9))
+    assert [(each.id, each.gap) for each in tape.rows] == [("9", ""), (None, MISSED), ("1", "")]
+
+
+def test_amounts_of_contracts_have_their_unit_in_words() -> None:
+    linear = msgspec.structs.replace(said(1), symbol="BTC/USDT:USDT", multiplier=0.01)
+    assert unit(said(1)) == ""
+    assert unit(linear) == "contracts of 0.01 BTC"
+    inverse = msgspec.structs.replace(linear, symbol="BTC/USD:BTC", multiplier=100.0, inverse=True)
+    assert unit(inverse) == "contracts of 100 USD"
+    assert unit(msgspec.structs.replace(linear, multiplier=None)) == "contracts of an unknown size"
 
 
 levels = st.lists(st.tuples(st.floats(1, 1e6), st.floats(0.001, 1e6)), max_size=40)

@@ -154,10 +154,33 @@ async def test_markets_of_all_exchanges_are_found_as_one_types(seen: Seen) -> No
     await seen.key("Enter")
     await seen.until_row("Feeds of binance ETH/USDT", "trade", "■ does not run")
     assert await seen.page.evaluate("new URLSearchParams(location.search).get('m')") == "binance ETH/USDT 1m"
-    await seen.type("input[name=market]", "nosuch btc")
+    await seen.type("input[name=market]", "binanse btc")
     await seen.until_text("#found", "no such market")
+    await seen.until_text("#found", "there is no exchange 'binanse'; did you mean binance")
     await seen.type("input[name=market]", "binance btcusdt")
     await seen.until_text("[aria-label='Markets of binance']", "BTC/USDT, in use")
+
+
+async def test_a_market_or_exchange_that_does_not_exist_is_said_to_be_none(seen: Seen) -> None:
+    await seen.open(f"/market?{urlencode([('m', 'binance BTC/USDTT 1m'), ('m', 'binanse BTC/USDT 1m')], doseq=True)}")
+    await seen.until_text(
+        "[aria-label^='binance BTC/USDTT']", "✖ binance lists no market BTC/USDTT; did you mean BTC/USDT"
+    )
+    await seen.until_text("[aria-label^='binanse BTC/USDT']", "did you mean binance")
+
+
+async def test_a_press_on_cancel_ends_a_job(seen: Seen, line: Pipeline) -> None:
+    await line.simulator.fault("klines", "hang")
+    job = await line.submit(KEY, now_ms() - 30 * DAY_MS, now_ms() - 29 * DAY_MS)
+    await seen.open("/")
+    await seen.until_button(f"cancel job {job.id}")
+    await seen.press(f"cancel job {job.id}")
+    await seen.until_text("#said", f"job {job.id}")
+    await line.simulator.clear()
+    await seen.until_row("Jobs", job.id, "failed")
+    ended = await job.result()
+    assert ended.error is not None
+    assert ended.error.code == "cancelled"
 
 
 @pytest.mark.parametrize("symbol", ODD)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.actors
         ("btc", ["okx", "binance"], [Place("binance", "btc"), Place("okx", "btc")]),
         ("OKX  btc usdt", ["okx", "binance"], [Place("okx", "btc usdt")]),
         ("okx", ["okx"], [Place("okx", "")]),
-        # Any exchange may be named; what is none is not spoken of.
+        # Any exchange may be named; that one is none is said only where nothing is found.
         ("kraken xbt", ["okx"], [Place("okx", "kraken xbt"), Place("kraken", "xbt", guessed=True)]),
         ("kraken xbt", [], [Place("kraken", "xbt")]),
         ("BTC/USDT", [], []),

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, FeedReport, Trades
 from tickwire.model.messages import Row
@@ -124,6 +124,8 @@ class Tape:
     def __init__(self) -> None:
         self._rows: deque[TapeRow] = deque(maxlen=TRADES)
         self._missed = False
+        self.unit = ""
+        """Of the amounts, in words; empty where it is the base currency."""
 
     def missed(self) -> None:
         """Messages before the next one are no longer stored."""
@@ -131,6 +133,7 @@ class Tape:
 
     def take(self, message: Trades) -> None:
         """Note a message."""
+        self.unit = unit(message)
         if self._missed:
             self._missed = False
             first = message.trades[0].timestamp if message.trades else None
@@ -154,6 +157,16 @@ class Tape:
     def rows(self) -> list[TapeRow]:
         """The rows, the newest first."""
         return list(reversed(self._rows))
+
+
+def unit(message: Trades) -> str:
+    """The unit of amounts on a contract market, in words; empty on a spot market."""
+    if message.multiplier is UNSET:
+        return ""
+    if message.multiplier is None:
+        return "contracts of an unknown size"
+    base, _, quote = message.symbol.partition(":")[0].partition("/")
+    return f"contracts of {message.multiplier:g} {quote if message.inverse is True else base}"
 
 
 def ladder(book: Book | None, heard_s: float, report: FeedReport | None) -> Ladder:

@@ -15,6 +15,7 @@ from tickwire.model.ranges import Range
 from tickwire.web.board import Read
 from tickwire.web.market import Chart, Ladder, LiveCandles, Tape, TapeRow, chart, ladder
 from tickwire.web.overview import FeedRow, feed_row
+from tickwire.web.search import not_listed
 
 CANDLES = 300
 """Candles of a chart."""
@@ -27,11 +28,17 @@ BACK = 20
 
 
 class Market(Struct, frozen=True, kw_only=True):
-    """The feeds of a market that run, its newest trades and its book."""
+    """The feeds of a market that run, its newest trades and its book.
+
+    `unlisted` says why there is no such market, where none of its feeds runs; `unit` is that of amounts, if it is not
+    the base currency.
+    """
 
     feeds: list[FeedRow]
     tape: list[TapeRow]
     ladder: Ladder
+    unlisted: str = ""
+    unit: str = ""
 
 
 class MarketReader:
@@ -49,6 +56,7 @@ class MarketReader:
         self._heard = 0.0
         self._reports: list[FeedReport] = []
         self._asked = float("-inf")
+        self._unlisted: str | None = None
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Read]:
@@ -69,11 +77,15 @@ class MarketReader:
         if now - self._asked >= REPORTS_S:
             found = await self._client.feeds(self._exchange)
             self._reports, self._asked = [each for each in found if each.symbol == self._symbol], now
+            if not self._reports and self._unlisted is None:
+                self._unlisted = await not_listed(self._client, self._exchange, self._symbol)
         report = next((each for each in self._reports if each.kind == "book"), None)
         return Market(
             feeds=[feed_row(each) for each in self._reports],
             tape=self._tape.rows,
             ladder=ladder(self._book, now - self._heard, report),
+            unlisted=self._unlisted or "" if not self._reports else "",
+            unit=self._tape.unit,
         )
 
 

@@ -20,6 +20,8 @@ TYPED = 128
 SHOWN = 8
 """Markets of each exchange that are shown."""
 VENUES = 40
+NEAR = 3
+"""Markets that are suggested in place of one that is not listed."""
 _ID = re.compile(r"[a-z0-9]{2,32}\Z")
 
 
@@ -34,7 +36,7 @@ class VenueFound(Struct, frozen=True, kw_only=True):
 
 
 class Search(Struct, frozen=True, kw_only=True):
-    """The result of a search so far; `note` says why no exchange was asked."""
+    """The result of a search so far; `note` says why no exchange was asked, or that the one that was named is none."""
 
     venues: list[VenueFound]
     note: str = ""
@@ -62,6 +64,21 @@ def places(text: str, venues: Iterable[str]) -> list[Place]:
     return found
 
 
+async def not_listed(client: Client, exchange: str, symbol: str) -> str | None:
+    """Why there is no such market, in words; empty if there is, None while that is not known."""
+    request = MarketsRequest(exchange=exchange, search=symbol, limit=SHOWN, wait=False)
+    try:
+        found = await client.market_page(request)
+    except UnknownExchange as error:
+        return str(error)
+    except TickwireError:
+        return None
+    others = found.near or [each.symbol for each in found.markets]
+    if symbol in others:
+        return ""
+    return f"{exchange} lists no market {symbol}" + (f"; did you mean {', '.join(others[:NEAR])}?" if others else "")
+
+
 class SearchReader:
     """Asks each exchange until it has answered; those that are being loaded answer later."""
 
@@ -69,6 +86,8 @@ class SearchReader:
         self._client = client
         self._places = places(text[:TYPED], venues)
         self._answered: dict[Place, VenueFound | None] = {}
+        self._no_exchange = ""
+        """Why the first word is not the name of an exchange."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Read]:
@@ -82,7 +101,7 @@ class SearchReader:
             return Search(
                 venues=[], note="no exchange is configured or in use: begin with its name, such as binance btc"
             )
-        return Search(venues=venues)
+        return Search(venues=venues, note="" if any(each.markets for each in venues) else self._no_exchange)
 
     async def _of(self, place: Place) -> VenueFound | None:
         if place in self._answered:
@@ -91,6 +110,8 @@ class SearchReader:
         try:
             found = await self._client.market_page(request)
         except UnknownExchange as error:
+            if place.guessed:
+                self._no_exchange = str(error)
             self._answered[place] = None if place.guessed else VenueFound(exchange=place.exchange, note=str(error))
             return self._answered[place]
         except TickwireError as error:

@@ -59,6 +59,16 @@ export function does(action, body, text, label) {
   return h("button", { type: "button", "data-do": action, "data-body": JSON.stringify(body), "aria-label": label ?? null }, text);
 }
 
+const DIGITS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 20, useGrouping: false });
+
+/** Numbers of a column in plain digits, with the same number of decimals. */
+export function plain(values) {
+  const texts = values.map((each) => DIGITS.format(each));
+  const decimals = texts.map((each) => (each.split(".")[1] ?? "").length);
+  const most = Math.max(0, ...decimals);
+  return texts.map((each, place) => (most && !decimals[place] ? `${each}.` : each) + "0".repeat(most - decimals[place]));
+}
+
 export const count = (value) => value.toLocaleString("en-US");
 
 export function bytes(value) {

@@ -1,11 +1,11 @@
 // Markets side by side: chart, tape and book of each, and buttons that start and stop its feeds.
-import { age, count, does, h, table, time } from "/static/dom.js";
+import { age, count, does, h, plain, table, time } from "/static/dom.js";
 import { depth } from "/static/depth.js";
 import { state } from "/static/overview.js";
 
 export const title = "Market";
 const KINDS = ["trade", "book", "ticker", "candle"];
-const TIMEFRAMES = ["1m", "5m", "15m", "1h", "4h", "1d", "1w"];
+const TIMEFRAMES = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"];
 const MOST = 4;
 const TYPED = 128;
 const PAUSE_MS = 250;
@@ -54,13 +54,15 @@ function search() {
     h("label", {}, "Market: exchange and symbol, or a part of one",
       h("input", { name: "market", required: true, pattern: "\\s*\\S+\\s+\\S.*", placeholder: "binance BTC/USDT", autocomplete: "off",
         maxlength: TYPED, title: "an exchange, a space, and a symbol", "aria-controls": "found" })),
-    h("label", {}, "Timeframe", h("select", { name: "timeframe" }, TIMEFRAMES.map((each) => h("option", {}, each)))),
+    h("label", {}, "Timeframe", h("input", { name: "timeframe", required: true, value: TIMEFRAMES[0], list: "timeframes", size: 4, maxlength: 5,
+      pattern: "[0-9]+[smhdwMy]", title: "a number and a unit, such as 1m, 4h or 1d" })),
+    h("datalist", { id: "timeframes" }, TIMEFRAMES.map((each) => h("option", { value: each }))),
     h("button", {}, "Show"));
 }
 
 /** The markets that were found, or those in use: links that show them, too. */
 function found(values, query) {
-  const timeframe = document.querySelector("select[name=timeframe]")?.value ?? TIMEFRAMES[0];
+  const timeframe = document.querySelector("input[name=timeframe]")?.value || TIMEFRAMES[0];
   const link = (exchange, symbol, text) => h("li", {},
     h("a", { href: `/market?${asked({ market: `${exchange} ${symbol}`, timeframe }, query)}` }, text));
   const known = values.markets?.markets ?? [];
@@ -108,22 +110,25 @@ function tape(market, live) {
   const { tape: rows } = live;
   if (!rows.length) return [tapeState(live), h("p", { class: "dim" }, "no trade yet")];
   const side = { buy: ["▲ buy", "up"], sell: ["▼ sell", "down"] };
+  const [prices, amounts] = ["price", "amount"].map((column) => plain(rows.map((each) => each[column] ?? 0)));
   const isLive = ["live", "repairing"].includes(reportOf(live, "trade")?.state);
-  return h("div", { class: isLive ? "tape" : "tape stale" }, tapeState(live), table(`Tape of ${market.exchange} ${market.symbol}`, [["time"], ["side"], ["price", "number"], ["amount", "number"], [""]],
-    rows.map((each) => each.gap
+  return h("div", { class: isLive ? "tape" : "tape stale" }, tapeState(live), live.unit ? h("p", { class: "dim" }, `amounts: ${live.unit}`) : null, table(`Tape of ${market.exchange} ${market.symbol}`, [["time"], ["side"], ["price", "number"], ["amount", "number"], [""]],
+    rows.map((each, place) => each.gap
       ? [each.timestamp ? time(each.timestamp).slice(11, 19) : "?", ["! gap", "warn"], "", "", [each.gap, "warn wide"]]
-      : [time(each.timestamp).slice(11, 19), side[each.side] ?? "–", String(each.price), String(each.amount), each.repaired ? ["↻ repaired", "warn"] : ""])));
+      : [time(each.timestamp).slice(11, 19), side[each.side] ?? "–", prices[place], amounts[place], each.repaired ? ["↻ repaired", "warn"] : ""])));
 }
 
 function ladder(market, book) {
-  const level = (kind) => (each) => h("tr", { class: kind },
-    h("td", { class: "number" }, String(each.price)), h("td", { class: "number" }, String(each.amount)),
-    h("td", { class: "number" }, String(Number(each.total.toPrecision(8)))),
+  const all = [...book.asks, ...book.bids];
+  // A sum has digits that no amount has.
+  const columns = [all.map((each) => each.price), all.map((each) => each.amount), all.map((each) => Number(each.total.toPrecision(8)))].map(plain);
+  const level = (kind, before) => (each, place) => h("tr", { class: kind },
+    columns.map((texts) => h("td", { class: "number" }, texts[before + place])),
     h("td", {}, h("meter", { min: 0, max: 1, value: each.share, "aria-label": `depth ${Math.round(each.share * 100)} %` })));
   return h("div", { class: `scroll ladder ${book.live ? "" : "stale"}`, role: "region", tabindex: 0, "aria-label": `Book of ${market.exchange} ${market.symbol}` },
     h("p", { class: book.live ? "good" : "warn" }, book.live ? "● live" : `◐ not live: ${book.why}`),
     h("table", {}, h("thead", {}, h("tr", {}, ["price", "amount", "total", "depth"].map((each) => h("th", { scope: "col" }, each)))),
-      h("tbody", {}, book.asks.map(level("ask")), h("tr", { class: "middle" }, h("td", { colspan: 4 }, "asks above, bids below")), book.bids.map(level("bid")))));
+      h("tbody", {}, book.asks.map(level("ask", 0)), h("tr", { class: "middle" }, h("td", { colspan: 4 }, "asks above, bids below")), book.bids.map(level("bid", book.asks.length)))));
 }
 
 /** What the chart shows, in words. */
@@ -137,10 +142,17 @@ function summary(chart) {
     + (chart.incomplete.length ? ` ${count(chart.incomplete.length)} of the live ones were not wholly observed.` : "");
 }
 
+/** Where no more is heard of the candle that is open, in words. */
+function oldCandle(market, live, chart) {
+  const found = live && reportOf(live, "candle", market.timeframe);
+  if (!live || !chart?.is_open || found?.state === "live") return null;
+  return h("p", { class: "warn" }, `◐ the open candle is old: its feed ${found ? `is ${found.state}` : "does not run"}`);
+}
+
 /** What was last heard of the feeds; where nothing is heard any more, none of it counts as live. */
 function shownLive(live, error) {
   if (!live || !error) return live;
-  return { ...live, error, ladder: { ...live.ladder, live: false, why: error }, feeds: live.feeds.map((each) => ({ ...each, state: "unknown" })) };
+  return { ...live, error, ladder: { ...live.ladder, live: false, why: error }, feeds: live.feeds.map((each) => ({ ...each, state: "unknown", lag_ms: null })) };
 }
 
 export function draw(values, query, errors) {
@@ -156,8 +168,9 @@ export function draw(values, query, errors) {
     return h("section", { class: "market", "aria-label": name },
       h("h2", {}, `${name} `, h("a", { href: without(query, place), "aria-label": `close ${name}` }, "✕")),
       h("div", { class: doubt ? "stale" : null }, h("div", { class: "chart", "data-kept": name, role: "img", "aria-label": `chart of ${name}` })),
-      doubt ? h("p", { class: "warn" }, `◐ not live: ${doubt}`) : null,
+      doubt ? h("p", { class: "warn" }, `◐ not live: ${doubt}`) : oldCandle(market, live, chart),
       h("p", { class: "dim summary" }, chart ? summary(chart) : doubt ? "nothing was read yet" : "reading …"),
+      live?.unlisted ? h("p", { class: "bad" }, `✖ ${live.unlisted}`) : null,
       live ? [feeds(market, live),
         h("div", { class: "beside" }, h("div", {}, h("h3", {}, "Book"), ladder(market, live.ladder)),
           h("div", {}, h("h3", {}, "Depth"), depth(name, live.ladder.depth, live.ladder.live) ?? h("p", { class: "dim" }, "no book"), h("h3", {}, "Tape"), tape(market, live)))] : null);
@@ -225,7 +238,7 @@ async function paint(charts, place, name, data) {
     { type: "bar", x: data.times, y: data.volumes, yaxis: "y2", name: "volume", marker: { color: colour("--dim") }, opacity: 0.5 },
   ], {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--text") }, showlegend: false,
-    margin: { l: 10, r: 60, t: 10, b: 30 }, height: 340, uirevision: name, dragmode: "pan",
+    margin: { l: 10, r: 60, t: 10, b: 45 }, height: 340, uirevision: name, dragmode: "pan",
     xaxis: { ...axis, type: "date", anchor: "y2", rangeslider: { visible: false } },
     yaxis: { ...axis, visible: data.times.length > 0, side: "right", domain: [0.22, 1], tickformat: "~f", fixedrange: false },
     yaxis2: { ...axis, visible: data.times.length > 0, side: "right", domain: [0, 0.18], tickformat: "~s" },

@@ -30,15 +30,16 @@ function troubles(found) {
 /** Where nothing is heard any more, no feed counts as live, and no job can be cancelled. */
 function shown(data, old) {
   if (!data || !old) return data;
-  return { ...data, feeds: data.feeds.map((each) => ({ ...each, state: "unknown" })), jobs: data.jobs.map((each) => ({ ...each, cancellable: false })) };
+  return { ...data, feeds: data.feeds.map((each) => ({ ...each, state: "unknown", lag_ms: null })), jobs: data.jobs.map((each) => ({ ...each, cancellable: false })) };
 }
 
 function feeds(data) {
   if (!data.feeds.length) return h("p", { class: "dim" }, "no feed runs");
-  const columns = [["kind"], ["exchange"], ["symbol"], ["timeframe"], ["state"], ["lag", "number"], ["last message", "number"],
+  // What matters most is first: a phone shows the beginnings of rows.
+  const columns = [["state"], ["kind"], ["exchange"], ["symbol"], ["timeframe"], ["lag", "number"], ["last message", "number"],
     ["messages", "number"], ["gaps", "number"], ["owner"], ["subscribers", "number"]];
   const rows = data.feeds.map((each) => [
-    each.kind, each.exchange, h("a", { href: marketOf(each) }, each.symbol), each.timeframe ?? "", state(each.state),
+    state(each.state), each.kind, each.exchange, h("a", { href: marketOf(each) }, each.symbol), each.timeframe ?? "",
     each.lag_ms === null ? "–" : each.lag_ms < 0 ? `${each.lag_ms} ms` : age(each.lag_ms),
     each.last_message === null ? "never" : `${age(data.at - each.last_message)} ago`,
     count(each.messages), each.gaps ? [`▲ ${count(each.gaps)}`, "number warn"] : "0", each.owner ?? "–", count(each.subscribers),
@@ -49,13 +50,13 @@ function feeds(data) {
 export function jobs(data) {
   if (!data.jobs.length) return h("p", { class: "dim" }, "no job is queued or running");
   const rows = data.jobs.map((each) => [
-    each.id, each.what, each.state,
+    each.state, each.what,
     h("span", {}, h("progress", { max: 1, value: each.progress, "aria-label": `${each.what}: ${Math.floor(each.progress * 100)} %` }),
       ` ${Math.floor(each.progress * 100)} %`),
     `${count(each.rows)} of ${count(each.expected)}`, each.error,
-    each.cancellable ? does("cancel", { id: each.id }, "cancel", `cancel job ${each.id}, ${each.what}`) : "",
+    each.cancellable ? does("cancel", { id: each.id }, "cancel", `cancel job ${each.id}, ${each.what}`) : "", each.id,
   ]);
-  return table("Jobs", [["job"], ["what"], ["state"], ["progress"], ["rows", "number"], ["error", "wide"], [""]], rows);
+  return table("Jobs", [["state"], ["what"], ["progress"], ["rows", "number"], ["error", "wide"], [""], ["job"]], rows);
 }
 
 export function draw(values, query, errors) {

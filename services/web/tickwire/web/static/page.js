@@ -75,7 +75,8 @@ async function act(button) {
   button.disabled = true;
   said.textContent = "asked …";
   try {
-    const answer = await fetch(`/do/${button.dataset.do}`, {
+    // The page's own address may have a password in it, with which no request can be made.
+    const answer = await fetch(`${location.origin}/do/${button.dataset.do}`, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: button.dataset.body,
     });
     const { text } = await answer.json();
