@@ -1,13 +1,16 @@
-"""The engine of `make compose-test`, one for all its files."""
+"""The engine of `make compose-test`, and the packages of `make dist`, one for all files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from deployment import docker_engine
 from deployment.docker_engine import Engine, NoEngine
+from deployment.installed_program import ROOT, UV, run
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,20 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             yield running
     except NoEngine as reason:
         pytest.skip(f"no Docker engine here: {reason}")
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    if "DIST" in os.environ:
+        return Path(os.environ["DIST"])
+    folder = tmp_path_factory.mktemp("dist")
+    run(UV, "build", "--out-dir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(packages: Path) -> Path:
+    """The wheel."""
+    (found,) = packages.glob("*.whl")
+    return found

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from support.commands import CONFIG, Command
+from deployment.installed_program import ROOT, UV, program, run, up
+from support.commands import CONFIG
 from support.ports import free_port
-from tickwire.process import children
 
 pytestmark = [pytest.mark.system, pytest.mark.dist, pytest.mark.timeout(1200)]
 
-ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
 PROGRAM = """
 from tickwire.client import Candle, Trade, connect_sync
 
@@ -35,32 +30,6 @@ with connect_sync() as client:
     reveal_type([each for each in client.trades("binance", "BTC/USDT")])
     client.trades("binance")
 """
-
-
-def run(*arguments: str | Path, cwd: Path, **env: str) -> str:
-    """What a program prints. It has nothing of this checkout."""
-    ours = ("TICKWIRE_", "PYTHON", "VIRTUAL_ENV")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(arguments, cwd=cwd, env=kept | env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel and the source distribution."""
-    if "DIST" in os.environ:
-        return Path(os.environ["DIST"])
-    folder = tmp_path_factory.mktemp("dist")
-    run(UV, "build", "--out-dir", folder, ROOT, cwd=folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def wheel(packages: Path) -> Path:
-    """The wheel."""
-    (found,) = packages.glob("*.whl")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +67,22 @@ def test_the_source_distribution_builds_the_same_wheel(packages: Path, wheel: Pa
     assert (built.name, names(built)) == (wheel.name, names(wheel))
 
 
+def version_of(wheel: Path) -> str:
+    """What `tickwire --version` prints of a wheel."""
+    return f"tickwire {wheel.name.split('-')[1].replace('_', '+')}\n"
+
+
 def test_uvx_runs_the_command_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     printed = run(UV.with_name("uvx"), "--from", wheel, "tickwire", "--version", cwd=tmp_path)
-    assert printed == f"tickwire {wheel.name.split('-')[1].replace('_', '+')}\n"
+    assert printed == version_of(wheel)
 
 
-@asynccontextmanager
-async def program(folder: Path, *argv: str | Path) -> AsyncIterator[Command]:
-    """A command for as long as the block lasts, and what it says on either output."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    async with children.child(argv, env=env, stderr=children.PIPE, stdout=children.PIPE, cwd=folder) as process:
-        yield Command(process, folder, env)
+@pytest.mark.parametrize("installer", [(UV.with_name("uvx"), "pipx"), (UV, "tool")], ids=["pipx", "uv tool"])
+def test_it_is_installed_as_a_command_of_its_own(installer: tuple[Path, str], wheel: Path, tmp_path: Path) -> None:
+    folders = {"PIPX_HOME": "pipx", "PIPX_BIN_DIR": "bin", "UV_TOOL_DIR": "uv", "UV_TOOL_BIN_DIR": "bin"}
+    env = {name: str(tmp_path / folder) for name, folder in folders.items()}
+    run(*installer, "install", wheel, cwd=tmp_path, **env)
+    assert run(tmp_path / "bin" / "tickwire", "--version", cwd=tmp_path) == version_of(wheel)
 
 
 async def test_up_runs_where_there_is_no_checkout(python: Path, tmp_path: Path) -> None:
@@ -121,12 +95,9 @@ async def test_up_runs_where_there_is_no_checkout(python: Path, tmp_path: Path) 
     port = str(free_port())
     (tmp_path / "tickwire.toml").write_text(CONFIG.format(gateway=f"http://127.0.0.1:{port}"))
     async with program(tmp_path, command, "simulator", "--port", port) as exchange:
-        assert exchange.process.stdout is not None
-        assert json.loads(await exchange.process.stdout.readline())["url"].endswith(port)
-        async with program(tmp_path, command, "up") as up:
-            assert up.process.stderr is not None
-            while b"ready:" not in (line := await up.process.stderr.readline()):
-                assert line, "it ended"
+        assert exchange.stdout is not None
+        assert json.loads(await exchange.stdout.readline())["url"].endswith(port)
+        async with up(tmp_path, command):
             fetched = run(command, "candles", "fetch", "binance", "BTC/USDT", "1h", "--since", "2d", cwd=tmp_path)
             assert "complete" in fetched
             rows = run(command, "candles", "get", "binance", "BTC/USDT", "1h", "--last", "5", "--json", cwd=tmp_path)
@@ -145,13 +116,10 @@ async def test_plug_ins_are_found_once_they_are_installed(python: Path, tmp_path
     (tmp_path / "tickwire.toml").write_text(CONFIG.format(gateway=f"http://127.0.0.1:{port}") + sink)
     async with (
         program(tmp_path, command, "simulator", "--port", port, "--live-rate", "50") as exchange,
-        program(tmp_path, command, "up") as up,
+        up(tmp_path, command),
     ):
-        assert exchange.process.stdout is not None
-        await exchange.process.stdout.readline()
-        assert up.process.stderr is not None
-        while b"ready:" not in (line := await up.process.stderr.readline()):
-            assert line, "it ended"
+        assert exchange.stdout is not None
+        await exchange.stdout.readline()
         run(command, "start", "trade", "binance", "BTC/USDT", cwd=tmp_path)
         ids: set[int] = set()
         async with asyncio.timeout(120):

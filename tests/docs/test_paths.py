@@ -11,7 +11,7 @@ pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[2]
 MADE = ROOT / "docs" / "reference"
-"""What `make docs` makes from code, and no folder of the repository; tests/docs/test_site.py checks links to it."""
+"""What `make docs` makes from code, and no folder of the repository: only the list of the site's pages may name it."""
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "ARCHITECTURE.md",
@@ -58,11 +58,7 @@ def named(document: Path) -> list[tuple[int, str, list[str]]]:
 
 def exists(base: Path, name: str) -> bool:
     """A decision may be named by its number alone."""
-    return (
-        (base / name).parent == MADE
-        or any(base.glob(name))
-        or ("decisions/" in name and any(base.glob(f"{name}-*.md")))
-    )
+    return any(base.glob(name)) or ("decisions/" in name and any(base.glob(f"{name}-*.md")))
 
 
 def absent(document: Path) -> list[str]:
@@ -79,6 +75,16 @@ def absent(document: Path) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_path_that_a_document_names_exists(document: Path) -> None:
     assert absent(document) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_of_a_document_leads_somewhere_where_it_is_read(document: Path) -> None:
+    """In the repository, too, where the site's reference is not, and a role of the site's is no link."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.S | re.M)
+    found = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [link for link in found if link and not (document.parent / link).exists() and "…" not in link]
+    assert missing + [link for link in found if (document.parent / link).resolve().is_relative_to(MADE)] == []
+    assert re.findall(r"\{\w+\}`", text) == []
 
 
 def test_the_questions_of_newcomers_are_answered_by_files() -> None:

@@ -18,6 +18,7 @@ INSTALL = {
     "influxdb": "apt-get install -y influxdb",
     "faketime": "apt-get install -y faketime",
     "systemd": "apt-get install -y systemd",
+    "tmux": "apt-get install -y tmux",
 }
 
 
@@ -25,8 +26,8 @@ def absent(program: str) -> str | None:
     """Why a test that needs `program` cannot run here, with the command that helps; None where it can."""
     if program == "faketime":
         return None if faketime.library() is not None else f"{program} is not installed: {INSTALL[program]}"
-    binary = {"node": "node", "chromium": "chromium", "influxdb": "influxd", "systemd": "systemd-analyze"}[program]
-    found = shutil.which(binary) and (program in ("influxdb", "systemd") or (EXAMPLES / "node_modules").is_dir())
+    binary = {"influxdb": "influxd", "systemd": "systemd-analyze"}.get(program, program)
+    found = shutil.which(binary) and (program not in ("node", "chromium") or (EXAMPLES / "node_modules").is_dir())
     return None if found else f"{program} is not installed: {INSTALL[program]}"
 
 

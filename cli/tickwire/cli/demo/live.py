@@ -8,7 +8,6 @@ import time
 from contextlib import AsyncExitStack
 
 import aiohttp
-from rich.live import Live
 
 from tickwire.bus.connection import Bus
 from tickwire.cli.demo.scene import CHECKED, EXCHANGE, SYMBOL, Scene
@@ -98,9 +97,9 @@ def control_session(gateway: str) -> aiohttp.ClientSession:
 
 
 async def _paint(scene: Scene) -> None:
-    """Paint frames on a terminal, until cancelled."""
+    """Paint frames on a terminal, until cancelled; the last one stays on it."""
     console = consoles.out()
-    with Live(console=console, auto_refresh=False) as picture:
+    with consoles.painting(console, lambda: scene.render(*console.size)) as picture:
         while True:
             picture.update(scene.render(*console.size), refresh=True)
             await asyncio.sleep(FRAME_S)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
-from rich.live import Live
+from rich.console import Group
+from rich.text import Text
 
 from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.output import consoles, render, tables
+from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.client.feed_list import list_feeds
 from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model.feeds import FeedReport
@@ -28,19 +30,20 @@ WATCH_S = 1.0
 class Silence:
     """A time without answers, reported when it begins and when it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, remark: Callable[[str], None]) -> None:
+        self._remark = remark
         self._lasts = False
 
     def goes_on(self, error: TickwireError) -> None:
         """Nothing answers, for this reason."""
         if not self._lasts:
-            render.remark(f"{error.message}; trying again")
+            self._remark(f"{error.message}; trying again")
         self._lasts = True
 
     def ends(self) -> None:
         """There is an answer."""
         if self._lasts:
-            render.remark("a streamer answers again")
+            self._remark("a streamer answers again")
         self._lasts = False
 
 
@@ -78,9 +81,17 @@ async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
     """Print the feeds and their message rates each second, until cancelled; outlives restarts of the services."""
     console = consoles.out()
     meter = RateMeter()
-    silence = Silence()
+    table: FittingTable | None = None
     on_terminal = console.is_terminal and not json
-    with Live(console=console, auto_refresh=False) if on_terminal else nullcontext() as live:
+    with consoles.painting(console, lambda: table) if on_terminal else nullcontext() as live:
+
+        def remark(text: str) -> None:
+            if live is None:
+                render.remark(text)
+            else:
+                live.update(Group(Text(text, style="bold red"), table or ""), refresh=True)
+
+        silence = Silence(remark)
         while True:
             try:
                 found, silent = await list_feeds(bus, exchange)
@@ -89,11 +100,11 @@ async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
                 await asyncio.sleep(WATCH_S)
                 continue
             silence.ends()
-            rates = meter.update(found, now_ms())
+            table = tables.feed_table(found, now_ms(), meter.update(found, now_ms()))
             if json:
                 render.as_json_line(msgspec.json.encode({"feeds": found, "silent": silent}))
             elif live is not None:
-                live.update(tables.feed_table(found, now_ms(), rates), refresh=True)
+                live.update(table, refresh=True)
             else:
-                console.print(tables.feed_table(found, now_ms(), rates))
+                console.print(table)
             await asyncio.sleep(WATCH_S)

@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.live import Live
-
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import FeedNames
@@ -161,17 +159,10 @@ async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:
 
 
 async def _paint(view: WatchView) -> None:
-    """Paint a frame after each change, until cancelled; the last one stays on the terminal.
-
-    On the terminal's other screen: a terminal that is made narrower would leave pieces of earlier frames.
-    """
-    console = consoles.out()
-    try:
-        with Live(console=console, auto_refresh=False, screen=True) as live:
-            while True:
-                live.update(view.render(), refresh=True)
-                await asyncio.sleep(FRAME_S)
-                if await lifecycle.pause(view.changed, STILL_S):
-                    view.changed.clear()
-    finally:
-        console.print(view.render(ended=True))
+    """Paint a frame after each change, until cancelled; the last one stays on the terminal."""
+    with consoles.painting(consoles.out(), lambda: view.render(ended=True)) as live:
+        while True:
+            live.update(view.render(), refresh=True)
+            await asyncio.sleep(FRAME_S)
+            if await lifecycle.pause(view.changed, STILL_S):
+                view.changed.clear()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 
 _PIPED_WIDTH = 200
 
@@ -23,3 +26,17 @@ def out() -> Console:
 def err() -> Console:
     """Return the console of standard error, for progress and remarks."""
     return _Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+@contextmanager
+def painting(console: Console, last: Callable[[], RenderableType | None]) -> Iterator[Live]:
+    """Paint frames on the terminal's other screen; leave `last()` on the first one at the end, where it is anything.
+
+    On the first screen a terminal that is made narrower breaks the lines of a frame, and leaves pieces of it.
+    """
+    try:
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            yield live
+    finally:
+        if (left := last()) is not None:
+            console.print(left)

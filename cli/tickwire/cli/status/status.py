@@ -50,7 +50,7 @@ async def _watch(bus: Bus, json: bool) -> None:
     """Show the state each second, until cancelled. Reports a broker or service that does not answer, and retries."""
     console = consoles.out()
     on_terminal = console.is_terminal and not json
-    with Live(console=console, auto_refresh=False, screen=True) if on_terminal else nullcontext() as live:
+    with consoles.painting(console, lambda: None) if on_terminal else nullcontext() as live:
         output = _Output(console, live, json)
         while True:
             async with _report_waiting("the broker does not answer", output.remark):
