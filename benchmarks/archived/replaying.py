@@ -37,6 +37,7 @@ async def archive_of(root: Path, folder: Path) -> AsyncIterator[str]:
             **os.environ,
             "TICKWIRE_NATS_URL": url,
             "TICKWIRE_ARCHIVE_ROOT": str(root),
+            "TICKWIRE_ARCHIVE_KINDS": '["trade", "book_delta", "ticker"]',
         }
         argv = [sys.executable, "-m", "tickwire.cli.main", "service", "archive"]
         with (folder / "archive.log").open("wb") as log:

@@ -7,11 +7,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from archive import archive_process
 from archive.test_archive_killed import living
-from archive.test_archive_outages import archiving, replaceable
+from archive.test_archive_outages import LATER, archiving, replaceable
 from archive.test_reads import answering
 from archive.written_states import (
     SYMBOLS,
@@ -97,6 +98,34 @@ async def test_tickers_are_replayed_before_their_first_file_is_written(broker: s
     assert (gap.until, gap.reason) == (states.tickers[BTC][0][0], "not archived")
     told = [(each.timestamp, each.received) for each in tickers if isinstance(each, Ticker)]
     assert told == [row[:2] for row in states.tickers[BTC]]
+
+
+async def test_a_replay_of_tickers_that_are_archived_no_more_ends_with_the_archive(broker: str, tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    configured = archive_process.settings(broker, root, kinds=KINDS)
+    async with connect(NatsSettings(url=broker), name="test") as bus:
+        await streams.declare_for(bus.jetstream, configured)
+        await streams.declare_archive(bus.jetstream, configured.archive)
+        states = States(bus)
+        begun = states.at
+        async with archiving(broker, root, kinds=KINDS, certify_after_s=LATER), asyncio.timeout(100):
+            for _ in range(3):
+                states.at += HOUR
+                await states.mirrored(await states.ticker(BTC))
+            while len(tickers_of_parts(root)) < 3:
+                await asyncio.sleep(0.1)
+        await bus.jetstream.delete_stream(HELD["ticker"])
+        async with answering(broker, root, kinds=["trade"]) as client, asyncio.timeout(100):
+            found = [each.item async for each in client.replay([("ticker", "binance", BTC)], begun)]
+    *tickers, gap = found[1:]
+    told = [(each.timestamp, each.received) for each in tickers if isinstance(each, Ticker)]
+    assert told == [row[:2] for row in states.tickers[BTC]]
+    assert isinstance(gap, Gap)
+    assert (gap.until, gap.reason) == (None, "not archived")
+
+
+def tickers_of_parts(root: Path) -> list[Any]:
+    return [row for path in root.glob("ticker/*/*/*/part-*") for row in pq.read_table(path).to_pylist()]
 
 
 async def test_what_was_lost_before_the_archive_read_it_is_listed(broker: str, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_a_part_is_named_by_its_messages_and_says_what_it_is(root: Root, tmp_pat
         "watched": [[END, END]],
         "until": END,
         "gaps": [],
+        "last": {"timestamp": END - 1, "id": str(END - 1)},
         "added": [],
         "edition": 0,
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tickwire.archive_files.book_chain import RESYNCHRONISED, BookChain, declared_until
+from tickwire.archive_files.book_chain import BookChain, declared_until
 from tickwire.archive_files.book_rows import DeltaColumns, FiledBook, RowFields, levels_of
 from tickwire.archive_files.certificate import gap_times
 from tickwire.archive_files.chained_rows import EXPIRED, GAP_DAYS, UNREADABLE, Part
@@ -110,7 +110,7 @@ class _FeedParts:
             return
         self._chain = BookChain(before.update, before.until)
         if before.update is None and before.until is not None:
-            self._chain.interrupt(RESYNCHRONISED, before.until)
+            self._chain.interrupt(before.lost, before.until)
 
     def parts(self) -> Iterator[Part]:
         """One for each day."""

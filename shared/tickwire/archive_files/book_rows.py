@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import UNSET, UnsetType
 
+from tickwire.archive_files.book_chain import RESYNCHRONISED
 from tickwire.archive_files.file_meta import FileMeta
 from tickwire.archive_files.layout import ArchivedFeed, Sequences, sequences_of
 from tickwire.archive_files.reading import open_parquet
@@ -43,13 +44,15 @@ class Levels(NamedTuple):
 class FiledBook(NamedTuple):
     """A book as of the end of a file, `until` (ms), after the exchange's update number `update`.
 
-    `levels` and `update` are None where the book is not known, `until` where it never was. `day` is that of the file.
+    `levels` and `update` are None where the book is not known, because of `lost`, `until` where it never was. `day` is
+    that of the file.
     """
 
     day: date
     update: int | None
     until: int | None
     levels: Levels | None
+    lost: str = RESYNCHRONISED
 
 
 @dataclass
@@ -207,7 +210,9 @@ def _book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> 
         return None
     update = newest.meta.update if isinstance(newest.meta.update, int) else None
     levels = None if update is None else levels_of(rows_back_to_snapshot(root, newest.path))
-    return FiledBook(newest.day, update, newest.meta.until, levels)
+    # A gap that goes on keeps its reason.
+    lost = newest.meta.gaps[-1].reason if newest.meta.gaps else RESYNCHRONISED
+    return FiledBook(newest.day, update, newest.meta.until, levels, lost)
 
 
 def files_backwards(

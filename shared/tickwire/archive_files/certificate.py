@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from tickwire.archive_files.file_meta import FileMeta
-from tickwire.model.messages.archive import AddedRange, ArchivedGap, Condition
+from tickwire.model.messages.archive import AddedRange, ArchivedGap, Condition, EndRow
 from tickwire.model.ranges import Range, clip, covers, merge, subtract
 from tickwire.model.times import LATEST_MS
 
@@ -22,6 +23,13 @@ class Neighbours(NamedTuple):
 
     before: Sequence[FileMeta] | None = None
     after: Sequence[FileMeta] | None = None
+
+
+class Reached(NamedTuple):
+    """The end of a chain: the time (ms) before which every row is there, and its last row; None if not known."""
+
+    until: int | None
+    last: EndRow | None = None
 
 
 class Watched(NamedTuple):
@@ -49,16 +57,17 @@ def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, unti
     """
     if neighbours.before is None:
         # Earlier days may have been removed; without any file nothing was followed.
-        earlier, begun = list[Range](), span.since if files else None
+        earlier, begun = list[Range](), Reached(span.since if files else None)
     else:
-        earlier, _, begun = _followed(neighbours.before, 0)
-    own, gaps, at = _followed(files, begun)
+        earlier, _, begun = _followed(neighbours.before, Reached(0))
+    own, gaps, end = _followed(files, begun)
+    at = end.until
     reached = at if files else None
     if neighbours.after:
         if neighbours.after[0].continues and at is not None:
             own.append(Range(at, max(at, span.until)))
         for index, each in enumerate(neighbours.after):
-            gaps += [_bounded(gap, at) for gap in each.gaps if gap.since is not None or (index == 0 and at is not None)]
+            gaps += [bounded(gap, end) for gap in each.gaps if gap.since is not None or (index == 0 and at is not None)]
     elif until is not None and at is not None:
         own.append(Range(at, max(at, min(until, span.until))))
     beyond = clip([*earlier, *own], Range(span.since, LATEST_MS))
@@ -91,13 +100,13 @@ def tape_proven(found: Watched) -> list[Range]:
     return merge(part for each in found.ranges for part in subtract(each, in_gaps))
 
 
-def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], list[ArchivedGap], int | None]:
-    """Ranges and gaps of files in a row, and up to when their last chain reaches; `at` is that of the one before."""
-    ranges, gaps = [], []
+def _followed(files: Iterable[FileMeta], end: Reached) -> tuple[list[Range], list[ArchivedGap], Reached]:
+    """Ranges and gaps of files in a row, and the end of their last chain; `end` is that of the one before."""
+    ranges, gaps, (at, last) = [], [], end
     for each in files:
         if not each.continues:
-            at = None
-        gaps += [_bounded(gap, at) for gap in each.gaps]
+            at = last = None
+        gaps += [bounded(gap, Reached(at, last)) for gap in each.gaps]
         for index, (since, until) in enumerate(each.watched):
             joined = at is not None and index == 0
             since = min(at, since) if joined and at is not None else since
@@ -105,12 +114,19 @@ def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], l
             at = max(at or 0, until)
         if each.until is not None:
             at = max(at or 0, each.until)
-    return ranges, gaps, at
+        last = last if each.last is UNSET else each.last
+    return ranges, gaps, Reached(at, last)
 
 
-def _bounded(gap: ArchivedGap, at: int | None) -> ArchivedGap:
-    """A gap without begin begins at `at` (ms), before which every row is there; it does not begin after its end."""
-    if gap.since is not None or at is None:
+def bounded(gap: ArchivedGap, end: Reached) -> ArchivedGap:
+    """A gap without begin begins at the end of what is before it, but not after its own end."""
+    at, last = end
+    if gap.since is not None:
+        return gap
+    if last is not None and last.timestamp >= (at or 0) and (gap.until is None or last.timestamp <= gap.until):
+        # A bound is exclusive, but where it is followed by an id.
+        return msgspec.structs.replace(gap, since=last.timestamp - (last.id is None), after_id=last.id)
+    if at is None:
         return gap
     return msgspec.structs.replace(gap, since=max(-1, at - 1 if gap.until is None else min(at, gap.until) - 1))
 

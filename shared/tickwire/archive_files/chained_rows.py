@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from msgspec import UNSET, UnsetType
+
 from tickwire.archive_files.certificate import gap_times
 from tickwire.archive_files.file_meta import FileMeta, Unit
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, FeedDay, Sequences, date_of
 from tickwire.model.feeds.tape import Ticker, Trades
-from tickwire.model.messages.archive import ArchivedGap
+from tickwire.model.messages.archive import ArchivedGap, EndRow
 from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS
 
@@ -58,6 +60,8 @@ class FeedRows:
     unit: Unit
     since: int | None = None
     until: int | None = None
+    last: EndRow | None = None
+    """The last row of the tape, of kinds whose rows may be later than what is declared complete."""
     gaps: list[tuple[ArchivedGap, int]] = field(default_factory=list)
     """Each with the day on which it ends."""
     days: dict[int, Any] = field(default_factory=dict)
@@ -98,7 +102,7 @@ class ChainedRows(Generic[M]):
             feed = self._begun(message, unit, prev)
         elif feed.unit != unit:
             feed.unit = feed.unit.merged(unit)
-        gap = self.missing_before(message, lost, feed.until) if lost else self.gap_of(message, feed)
+        gap = self.missing_before(message, lost, feed) if lost else self.gap_of(message, feed)
         if gap is not None:
             self._add_gap(feed, gap, message)
         self.rows += self.add(feed, message, sequence)
@@ -122,8 +126,8 @@ class ChainedRows(Generic[M]):
         """What the message says is missing before it. `feed` has what the round has of it so far."""
         raise NotImplementedError
 
-    def missing_before(self, message: M, reason: str, after: int | None) -> ArchivedGap:
-        """The gap of messages that were lost before this one. Without `after`, the files before say where it begins."""
+    def missing_before(self, message: M, reason: str, feed: FeedRows | None) -> ArchivedGap:
+        """The gap of messages that were lost before this one. Without `feed`, the files before say where it begins."""
         raise NotImplementedError
 
     def until_of(self, message: M) -> int | None:
@@ -137,6 +141,10 @@ class ChainedRows(Generic[M]):
     def unit_of(self, message: M) -> Unit:
         """The unit of the amounts of a message."""
         raise NotImplementedError
+
+    def last_of(self, columns: Any) -> EndRow | UnsetType:
+        """The last row of a day, of kinds for which `FeedRows.last` is kept."""
+        return UNSET
 
     # ---- the parts
 
@@ -189,6 +197,7 @@ class ChainedRows(Generic[M]):
                     until=feed.until,
                     # One that begins where the file before ends must not begin at the end of these.
                     gaps=[gap for gap, last_day in feed.gaps if gap.since is not None or day <= last_day],
+                    last=self.last_of(columns),
                 )
                 yield Part(of, meta, columns.table())
 

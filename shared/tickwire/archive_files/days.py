@@ -135,6 +135,7 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[Added
         gaps=found.whole_gaps,
         update=listing.metas[-1].update if listing.metas else UNSET,
         rows=UNSET if day.kind == "candle" else _tape_rows(listing),
+        last=next((each.last for each in reversed(listing.metas) if each.last is not UNSET), UNSET),
         added=added,
         edition=listing.edition + (1 if listing.has_parts and listing.has_added else 0),
         timeframes=candle_rows.of_day(metas) if day.kind == "candle" else UNSET,

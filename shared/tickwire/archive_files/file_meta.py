@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.archive_files.layout import FeedDay, Sequences
-from tickwire.model.messages.archive import AddedRange, AddedSource, ArchivedGap, Date
+from tickwire.model.messages.archive import AddedRange, AddedSource, ArchivedGap, Date, EndRow
 from tickwire.model.messages.pages import VolumeUnit
 from tickwire.model.ranges import Range, merge
 from tickwire.model.subjects import Exchange, Symbol
@@ -53,16 +53,17 @@ class ProvenCandles(Struct, frozen=True):
 class FileMeta(Struct, frozen=True, kw_only=True):
     """The metadata of a part or of a day's file.
 
-    `covered`: the messages of the tape that it was made from. `continues`: the feed was followed without a break since
-    the file before. `watched` (ms): in a part, from the first to the last time before which every row was on the tape,
-    of any day; in a day's file, the ranges in which the feed was followed, from the begin of the day, perhaps beyond
-    its end. `until` (ms) is the last time before which every row was on the tape, of any day; null if there was none
-    since the feed's first message. `gaps`: rows that are missing, which may reach into other days; without `since` it
-    begins where the file before ends. `update`: of book deltas, the exchange's number of the last update of the book
-    at the file's end; null if the book is not known there. `rows` of a day's file are how many rows of the tape are of
-    each of `covered`; they come in this order. All of these are of the tape. `added` are the ranges that
-    history or files prove, and `edition` counts how often rows were inserted among earlier ones. `timeframes`: of
-    candles, what is known of each timeframe.
+    `covered`: the messages of the tape that it was made from. `continues`: the feed was followed without a break
+    since the file before. `watched` (ms): in a part, from the first to the last time before which every row was on
+    the tape, of any day; in a day's file, the ranges in which the feed was followed, from the begin of the day,
+    perhaps beyond its end. `until` (ms) is the last time before which every row was on the tape, of any day; null
+    if there was none since the feed's first message. `gaps`: rows that are missing, which may reach into other
+    days; without `since` it begins where the files before end: after their last row, or later if they are complete
+    until then. `update`: of book deltas, the exchange's number of the last update of the book at the file's end;
+    null if the book is not known there. `rows` of a day's file are how many rows of the tape are of each of
+    `covered`; they come in this order. `last`: of trades, the last row of the tape. All of these are of the tape.
+    `added` are the ranges that history or files prove, and `edition` counts how often rows were inserted among
+    earlier ones. `timeframes`: of candles, what is known of each timeframe.
     """
 
     version: int = VERSION
@@ -78,6 +79,7 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     gaps: list[ArchivedGap] = field(default_factory=list)
     update: Sequence | UnsetType | None = UNSET
     rows: list[int] | UnsetType = UNSET
+    last: EndRow | UnsetType = UNSET
     added: list[AddedRange] = field(default_factory=list)
     edition: int = 0
     timeframes: dict[str, ProvenCandles] | UnsetType = UNSET

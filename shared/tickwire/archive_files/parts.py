@@ -12,14 +12,16 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import UNSET, UnsetType
 
+from tickwire.archive_files.certificate import Reached, bounded
 from tickwire.archive_files.chained_rows import UNREADABLE, ChainedRows, FeedRows, Part, lost_until
 from tickwire.archive_files.file_meta import Unit
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed
 from tickwire.archive_files.root import Root
 from tickwire.archive_files.schema import ROW_GROUP, TRADES, with_meta, writing_of
 from tickwire.model.feeds.tape import Gap, Trades
-from tickwire.model.messages.archive import ArchivedGap
+from tickwire.model.messages.archive import ArchivedGap, EndRow
 
 
 @dataclass
@@ -73,6 +75,9 @@ class PartRows(ChainedRows[Trades]):
             columns.amount.append(trade.amount)
             columns.source.append(source)
             columns.sequence.append(sequence)
+        if message.trades:
+            last = message.trades[-1]
+            feed.last = EndRow(timestamp=last.timestamp, id=last.id)
         return len(message.trades)
 
     def gap_of(self, message: Trades, feed: FeedRows) -> ArchivedGap | None:
@@ -84,12 +89,18 @@ class PartRows(ChainedRows[Trades]):
             since=gap.since, until=gap.until, after_id=gap.after_id, before_id=gap.before_id, reason=gap.reason
         )
 
-    def missing_before(self, message: Trades, reason: str, after: int | None) -> ArchivedGap:
+    def missing_before(self, message: Trades, reason: str, feed: FeedRows | None) -> ArchivedGap:
         """It ends with the message's first trade."""
         if message.trades:
             first = message.trades[0]
-            return ArchivedGap(since=None, until=first.timestamp, before_id=first.id, reason=reason)
-        return ArchivedGap(since=None, until=lost_until(message.received, message.until), reason=reason)
+            gap = ArchivedGap(since=None, until=first.timestamp, before_id=first.id, reason=reason)
+        else:
+            gap = ArchivedGap(since=None, until=lost_until(message.received, message.until), reason=reason)
+        return gap if feed is None else bounded(gap, Reached(feed.until, feed.last))
+
+    def last_of(self, columns: _Columns) -> EndRow | UnsetType:
+        """See ChainedRows."""
+        return EndRow(timestamp=columns.timestamp[-1], id=columns.id[-1]) if columns.id else UNSET
 
     def until_of(self, message: Trades) -> int | None:
         """See ChainedRows."""

@@ -95,10 +95,11 @@ class TickerRows(ChainedRows[Ticker]):
     def gap_of(self, message: Ticker, feed: FeedRows) -> ArchivedGap | None:
         """See ChainedRows. Before the first message of all nothing was followed."""
         is_first = feed.begins is not None and feed.until is None
-        return self.missing_before(message, INTERRUPTED, feed.until) if message.interrupted and not is_first else None
+        return self.missing_before(message, INTERRUPTED, feed) if message.interrupted and not is_first else None
 
-    def missing_before(self, message: Ticker, reason: str, after: int | None) -> ArchivedGap:
+    def missing_before(self, message: Ticker, reason: str, feed: FeedRows | None) -> ArchivedGap:
         """It ends with the message."""
+        after = None if feed is None else feed.until
         until = lost_until(message.received, None) if message.repeated else self.time_of(message)
         since = None if after is None else after - 1
         return ArchivedGap(since=since, until=until if after is None else max(until, after), reason=reason)

@@ -92,13 +92,15 @@ async def chunks(
 class Past:
     """Where the archive ends: the `sequence` to go on with; None without one of the feed, which is the `refusal`.
 
-    Up to `known` (ms) it says what is missing. `remade`: the sequence is of a stream that is not there any more.
+    Up to `known` (ms) it says what is missing. `remade`: the sequence is of a stream that is not there any more;
+    `is_gone`: nor is another one in its place.
     `book` is how a book is there, unless that is not said.
     """
 
     sequence: int | None = None
     known: int = 0
     remade: bool = False
+    is_gone: bool = False
     book: BookEnd | UnsetType = UNSET
     refusal: NoSuchService | NotArchived | None = None
 
@@ -155,6 +157,7 @@ async def row_pages(
                 yield rows.take(part)
             past.sequence, past.book = part.sequence, part.book
             past.remade = not part.more and part.present != part.stream
+            past.is_gone = past.remade and not part.present
             try:
                 part = await anext(parts)
             except StopAsyncIteration:

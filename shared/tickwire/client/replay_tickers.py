@@ -58,21 +58,21 @@ async def ticker_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
     if until is not None and past.known >= until + SPREAD_MS:
         return
     if past.remade:
-        tickers.missing_before_next(MADE_ANEW)
+        # An archive that has no tickers any more does not keep the stream.
+        tickers.missing_before_next(NOT_YET if past.is_gone else MADE_ANEW)
     stored = StoredTape(bus, of.public, (await layout_of(bus)).archived(of.public))
-    # An archive that has no tickers any more does not keep the stream.
-    is_stored = await stored.exists()
-    if past.refusal is not None:
-        if not is_stored:
-            raise NotArchived(f"{of} is not archived", 'tickers are archived with "ticker" among `archive.kinds`')
-        # The first file is written some minutes after the first ticker.
-        tickers.missing_before_next(NOT_YET)
-    if is_stored:
+    # To find that there is none takes a second: the archive's word saves that.
+    if not past.is_gone and await stored.exists():
+        if past.refusal is not None:
+            # The first file is written some minutes after the first ticker.
+            tickers.missing_before_next(NOT_YET)
         async with aclosing(stored.pages(0 if past.remade else past.sequence or 0)) as taped:
             async for page in taped:
                 yield tickers.of_messages(page)
                 if tickers.over:
                     break
+    elif past.refusal is not None:
+        raise NotArchived(f"{of} is not archived", 'tickers are archived with "ticker" among `archive.kinds`')
     yield tickers.rest()
 
 
