@@ -51,11 +51,12 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result.get("result", {}).get("value")
 
-    async def until(self, expression: str, timeout_s: float = 100) -> None:
-        """Wait until an expression is true; the page announces nothing."""
+    async def until(self, expression: str, timeout_s: float = 100) -> Any:
+        """Wait until an expression is true, and return its value; the page announces nothing."""
         async with asyncio.timeout(timeout_s):
-            while not await self.evaluate(expression):
+            while not (value := await self.evaluate(expression)):
                 await asyncio.sleep(0.1)
+        return value
 
 
 @asynccontextmanager

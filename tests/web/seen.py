@@ -37,10 +37,9 @@ class Seen:
 
     async def until_row(self, label: str, *cells: str) -> list[str]:
         """Wait until a table has a row with these cells; the row."""
-        wanted = json.dumps(cells)
-        rows = _ROWS.replace("${LABEL}", label).strip()
-        await self.page.until(f"({rows}).some((row) => {wanted}.every((cell) => row.includes(cell)))")
-        return next(row for row in await self.rows(label) if set(cells) <= set(row))
+        rows, wanted = _ROWS.replace("${LABEL}", label).strip(), json.dumps(cells)
+        row: list[str] = await self.page.until(f"({rows}).find((row) => {wanted}.every((cell) => row.includes(cell)))")
+        return row
 
     async def until_text(self, selector: str, text: str) -> None:
         """Wait until an element has a text in it."""

@@ -100,6 +100,8 @@ async def test_a_press_on_a_day_has_it_fetched(seen: Seen, line: Pipeline) -> No
     assert (await seen.page.evaluate("document.activeElement.ariaLabel")).startswith(cell)
     await seen.key("Enter")
     await seen.until_button(f"{cell}complete")
+    assert (await seen.page.evaluate("document.activeElement.ariaLabel")).startswith(cell)
+    assert await seen.page.evaluate("document.querySelectorAll('.map button:not([tabindex])').length") == 1
     begin = int(datetime(date.year, date.month, date.day, tzinfo=UTC).timestamp() * 1000)
     opens = [row[0] for row in line.rows(KEY) if begin <= row[0] < begin + DAY_MS]
     assert opens == list(range(begin, begin + DAY_MS, 3_600_000))
@@ -169,18 +171,28 @@ async def test_a_market_or_exchange_that_does_not_exist_is_said_to_be_none(seen:
     await seen.until_text("[aria-label^='binanse BTC/USDT']", "did you mean binance")
 
 
-async def test_a_press_on_cancel_ends_a_job(seen: Seen, line: Pipeline) -> None:
-    await line.simulator.fault("klines", "hang")
-    job = await line.submit(KEY, now_ms() - 30 * DAY_MS, now_ms() - 29 * DAY_MS)
+async def test_a_press_on_cancel_ends_a_job_and_the_focus_stays_at_another_one(seen: Seen, line: Pipeline) -> None:
+    # Minutes of pages.
+    await line.simulator.fault("klines", "delay", seconds=2.0)
+    first, other = [
+        await line.submit(Key("binance", symbol, "1m"), now_ms() - 400 * DAY_MS, now_ms() - 100 * DAY_MS)
+        for symbol in ("ETH/USDT", "SOL/USDT")
+    ]
     await seen.open("/")
-    await seen.until_button(f"cancel job {job.id}")
-    await seen.press(f"cancel job {job.id}")
-    await seen.until_text("#said", f"job {job.id}")
+    for job in (first, other):
+        await seen.until_button(f"cancel job {job.id}")
+    await seen.focus(f"cancel job {other.id}")
+    await seen.press(f"cancel job {first.id}")
+    await seen.until_text("#said", f"job {first.id}")
+    await seen.until_row("Jobs", first.id, "failed")
+    # The row above it is gone.
+    assert (await seen.page.evaluate("document.activeElement.ariaLabel")).startswith(f"cancel job {other.id}")
+    await seen.key("Enter")
     await line.simulator.clear()
-    await seen.until_row("Jobs", job.id, "failed")
-    ended = await job.result()
-    assert ended.error is not None
-    assert ended.error.code == "cancelled"
+    for job in (first, other):
+        ended = await job.result()
+        assert ended.error is not None
+        assert ended.error.code == "cancelled"
 
 
 @pytest.mark.parametrize("symbol", ODD)

@@ -16,7 +16,8 @@ const name = (query) => {
 };
 export const names = (query) => [name(query)];
 
-function cell(row, [state, known], since, at) {
+/** One cell of the map is reached by Tab, the others by arrow keys. */
+function cell(row, [state, known], since, at, isFirst) {
   const until = since + DAY_MS;
   const of = `${row.exchange} ${row.symbol} ${row.timeframe ?? "trades"}`;
   const share = state === "gap" ? `, ${Math.floor(known * 100)} % known` : "";
@@ -24,6 +25,7 @@ function cell(row, [state, known], since, at) {
   return h("td", {}, h("button", {
     type: "button", class: `cell ${state}`, title: `${of} ${day(since)}: ${MEANINGS[state]}${share}`,
     "aria-label": `${of} ${day(since)}: ${MEANINGS[state]}${share}; fetch`, "data-do": "fetch", "data-body": JSON.stringify(body),
+    tabindex: isFirst ? null : -1,
   }, SIGNS[state]));
 }
 
@@ -49,9 +51,9 @@ export function draw(values, query, errors) {
     data.damaged.map((each) => h("p", { class: "bad" }, `✖ damaged file: ${each}`)),
     data.rows.length ? h("div", { class: old ? "scroll ends stale" : "scroll ends" }, h("table", { class: "map" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), head)),
-      h("tbody", {}, data.rows.map((row) => h("tr", {},
+      h("tbody", {}, data.rows.map((row, line) => h("tr", { "data-key": `${row.exchange} ${row.symbol} ${row.timeframe}` },
         h("th", { scope: "row" }, `${row.exchange} ${row.symbol} ${row.timeframe ?? "trades"}`),
-        row.cells.map((each, place) => cell(row, [each.state, each.known], days[place], data.at)))))))
+        row.cells.map((each, place) => cell(row, [each.state, each.known], days[place], data.at, line === 0 && place === days.length - 1)))))))
       : h("p", { class: "dim" }, "nothing is cached yet"),
     data.more ? h("p", { class: "dim" }, `and ${data.more} more`) : null,
     data.remark ? h("p", { class: "dim" }, data.remark) : null,

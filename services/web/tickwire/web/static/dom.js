@@ -22,13 +22,20 @@ function filled(made, attributes, children) {
 
 /**
  * Make the children of `parent` equal to `nodes`; those that stay keep the focus and what was scrolled or typed. An element
- * with `data-kept` belongs to whoever draws in it, and is left alone as long as that value is the same.
+ * with `data-kept` belongs to whoever draws in it, and is left alone as long as that value is the same. One with `data-key`
+ * becomes no other thing: a button that has the focus is that of the same job, whatever comes and goes above it.
  */
 export function patch(parent, nodes) {
   const wanted = nodes.flat(Infinity).filter((each) => each !== null && each !== undefined && each !== false);
   wanted.forEach((next, place) => {
+    const key = next.dataset?.key;
+    const there = key === parent.childNodes[place]?.dataset?.key;
+    const same = key === undefined || there ? -1 : [...parent.childNodes].findIndex((each, at) => at >= place && each.dataset?.key === key);
+    // What stays is not moved, which would take the focus from it: what comes later is made anew there.
+    for (let before = same - place; before > 0; before -= 1) parent.childNodes[place].remove();
     const now = parent.childNodes[place];
     if (now === undefined) parent.append(next);
+    else if (now.dataset?.key !== key) now.before(next);
     else if (now.nodeType !== next.nodeType || now.nodeName !== next.nodeName) now.replaceWith(next);
     else if (now.nodeType === Node.TEXT_NODE) { if (now.data !== next.data) now.data = next.data; }
     else if (now.dataset.kept !== next.dataset.kept) now.replaceWith(next);
@@ -42,8 +49,8 @@ export function patch(parent, nodes) {
   while (parent.childNodes.length > wanted.length) parent.lastChild.remove();
 }
 
-/** A table; `columns` are [title, class], `rows` are lists of texts, nodes or [text, class]. */
-export function table(label, columns, rows) {
+/** A table; `columns` are [title, class], `rows` are lists of texts, nodes or [text, class]; `keys` say what each row is about. */
+export function table(label, columns, rows, keys = []) {
   const cell = (each, place) => {
     const [content, kind] = Array.isArray(each) ? each : [each, columns[place][1]];
     return h("td", { class: kind || null }, content);
@@ -51,7 +58,7 @@ export function table(label, columns, rows) {
   return h("div", { class: "scroll", role: "region", "aria-label": label, tabindex: 0 },
     h("table", {},
       h("thead", {}, h("tr", {}, columns.map(([title, kind]) => h("th", { scope: "col", class: kind || null }, title)))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map(cell))))));
+      h("tbody", {}, rows.map((row, place) => h("tr", { "data-key": keys[place] }, row.map(cell))))));
 }
 
 /** A button that sends `body` to `/do/<action>`. */

@@ -44,7 +44,8 @@ function feeds(data) {
     each.last_message === null ? "never" : `${age(data.at - each.last_message)} ago`,
     count(each.messages), each.gaps ? [`▲ ${count(each.gaps)}`, "number warn"] : "0", each.owner ?? "–", count(each.subscribers),
   ]);
-  return [table("Feeds", columns, rows), data.feeds_more ? h("p", { class: "dim" }, `and ${count(data.feeds_more)} more`) : null];
+  const keys = data.feeds.map((each) => `${each.kind} ${each.exchange} ${each.symbol} ${each.timeframe ?? ""}`);
+  return [table("Feeds", columns, rows, keys), data.feeds_more ? h("p", { class: "dim" }, `and ${count(data.feeds_more)} more`) : null];
 }
 
 export function jobs(data) {
@@ -56,7 +57,7 @@ export function jobs(data) {
     `${count(each.rows)} of ${count(each.expected)}`, each.error,
     each.cancellable ? does("cancel", { id: each.id }, "cancel", `cancel job ${each.id}, ${each.what}`) : "", each.id,
   ]);
-  return table("Jobs", [["state"], ["what"], ["progress"], ["rows", "number"], ["error", "wide"], [""], ["job"]], rows);
+  return table("Jobs", [["state"], ["what"], ["progress"], ["rows", "number"], ["error", "wide"], [""], ["job"]], rows, data.jobs.map((each) => each.id));
 }
 
 export function draw(values, query, errors) {

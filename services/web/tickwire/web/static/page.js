@@ -71,20 +71,26 @@ function told(connected, why) {
   if (lost === connected) { lost = !connected; draw(); }
 }
 
+// What was asked and is not answered yet: it is not asked again. The button keeps the focus.
+const asking = new Set();
+
 async function act(button) {
-  button.disabled = true;
+  const { do: action, body } = button.dataset;
+  const wanted = `${action} ${body}`;
+  if (asking.has(wanted)) return;
+  asking.add(wanted);
   said.textContent = "asked …";
   try {
     // The page's own address may have a password in it, with which no request can be made.
-    const answer = await fetch(`${location.origin}/do/${button.dataset.do}`, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: button.dataset.body,
+    const answer = await fetch(`${location.origin}/do/${action}`, {
+      method: "POST", headers: { "Content-Type": "application/json" }, body,
     });
     const { text } = await answer.json();
     said.textContent = answer.ok ? text : `✖ ${text}`;
   } catch (error) {
     said.textContent = `✖ the page's server does not answer: ${error.message}`;
   } finally {
-    button.disabled = false;
+    asking.delete(wanted);
   }
 }
 
