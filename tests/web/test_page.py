@@ -37,6 +37,9 @@ UNNAMED = """
 [...document.querySelectorAll("button, a, input")]
     .filter((each) => !(each.ariaLabel || each.innerText || each.labels?.length)).length
 """
+TALL = (
+    """[...document.querySelectorAll("th[scope=row]")].filter((each) => each.offsetWidth < each.offsetHeight).length"""
+)
 ODD = ["BTC/USDT:USDT", "a\\b?#&%25'\"", "₿/€ \u202e", "x" * 4096, "<b>B</b>", "=41", "\x00"]
 DEPTH = r"^depth of binance BTC.USDT 1m: bids: \S+ from \S+ to \S+; asks: \S+ from \S+ to \S+$"
 WELL = "✓ nothing is wrong"
@@ -234,6 +237,7 @@ async def test_each_view_fits_dark_and_light_and_its_buttons_have_names(seen: Se
             colours.add(await seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))
             assert await seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert await seen.page.evaluate(UNNAMED) == 0
+        assert await seen.page.evaluate(TALL) == 0
         picture = await seen.page.command("Page.captureScreenshot", format="png")
         (tmp_path / f"{len(list(tmp_path.iterdir()))}.png").write_bytes(base64.b64decode(picture["data"]))
     assert len(colours) == 2
