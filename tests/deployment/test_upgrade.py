@@ -53,6 +53,12 @@ def followed(command: Path, folder: Path, lines: int) -> list[dict[str, str]]:
     return [trade for line in told.splitlines() for trade in json.loads(line)["trades"]]
 
 
+def archived(command: Path, folder: Path, since: str) -> set[str]:
+    """The ids of the trades in the archive. Those of the last seconds are in no file yet, which is exit code 3."""
+    get = ("trades", "get", *MARKET[1:], "--since", since, "--format", "csv")
+    return {row.split(",")[2] for row in run(command, *get, cwd=folder, codes=(0, 3)).splitlines()}
+
+
 @pytest.mark.parametrize(("commit", "section"), EARLIER)
 async def test_what_an_earlier_version_stored_is_there_and_goes_on(
     commit: str, section: str, wheel: Path, tmp_path: Path
@@ -81,7 +87,9 @@ async def test_what_an_earlier_version_stored_is_there_and_goes_on(
             assert run(command, "candles", "verify", cwd=home)
             python, since = venv / "bin" / "python", str(old[0]["timestamp"])
             read = run(python, "-c", READ, since, new[-1]["id"], cwd=home).split()
-            kept = run(command, "trades", "get", *MARKET[1:], "--since", since, cwd=home) if section else ""
+            async with asyncio.timeout(100):
+                while section and not {each["id"] for each in old} <= archived(command, home, since):
+                    await asyncio.sleep(0.2)
     assert [line for line in before.splitlines() if line not in after] == []
     (row,) = [line.split() for line in again.splitlines() if line.startswith("binance")]
     assert int(row[3]) >= 160, again
@@ -89,4 +97,3 @@ async def test_what_an_earlier_version_stored_is_there_and_goes_on(
     ids = [int(each) for each in read]
     assert ids == [*range(ids[0], int(new[-1]["id"]) + 1)]
     assert {int(each["id"]) for each in (*old, *new)} <= set(ids)
-    assert all(each["id"] in kept for each in old) or not section
