@@ -29,7 +29,7 @@ FEEDS = ["trade binance BTC/USDT", "book binance BTC/USDT", "candle binance BTC/
 MARKET = "/market?m=binance+BTC/USDT+1m"
 OF_MARKET, TAPE = "Feeds of binance BTC/USDT", "Tape of binance BTC/USDT"
 AWAY = "the broker is not reachable"
-GAP = "[...document.querySelectorAll('[aria-label^=Tape] td')].some((each) => each.innerText === '! gap')"
+GAP = "['! gap', '↻ repaired'].every((each) => (document.querySelector('.tape')?.innerText ?? '').includes(each))"
 
 
 def without_broker(running: Command) -> None:
