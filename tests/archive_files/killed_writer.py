@@ -4,23 +4,29 @@
 
 FOLDER/<writing>/<n> is what is left of the n-th child; the last one of each writing came to its end. A step is whatever
 changes the file system or makes it durable: `open` for writing, `mkdir`, `fsync`, `rename`, `unlink`, `rmdir`.
+FOLDER/<writing>/read-<n> is what two readers got that had read a row before: one goes on, one asks again with a cursor.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from archive_files.taped import BEGIN, DATE, DAY, FEED, HOUR, Taped, message, unchecked, write_round
-from tickwire.archive_files import days
+from tickwire.archive_files import days, pages
+from tickwire.archive_files.pages import Through
 from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.root import FolderRoot
+from tickwire.client.archived import table_of
+from tickwire.errors import StorageError
+from tickwire.model.messages.archived_trades import ArchivedTradesRequest
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -103,6 +109,23 @@ def kill_before(step: int, folder: Path) -> None:
     os.fsync = fsync
 
 
+def times(batches: Iterable[Any]) -> list[int] | str:
+    """The times of rows, or why they cannot be read."""
+    try:
+        return [each for batch in batches for each in batch.column(0).cast("int64").to_pylist()]
+    except StorageError as error:
+        return error.message
+
+
+def pages_after(root: FolderRoot, cursor: str | None) -> Iterator[Any]:
+    """The rows of pages of one row each, as any instance of the archive answers them."""
+    while cursor is not None:
+        request = ArchivedTradesRequest(exchange="binance", symbol="BTC/USDT", limit=1, cursor=cursor)
+        for chunk in pages.chunks(root, request, Through(0, 0)):
+            cursor = chunk.cursor
+            yield from table_of(chunk).to_batches()
+
+
 def main(folder: Path) -> None:
     for name, (before, writing) in WRITINGS.items():
         template = folder / name / "before"
@@ -111,12 +134,19 @@ def main(folder: Path) -> None:
         for step in count():
             root = folder / name / str(step)
             shutil.copytree(template, root)
+            going_on = days.read_rows(FolderRoot(root), FEED, 0, batch_rows=1)
+            first: Any = next(going_on, None)
+            asked = ArchivedTradesRequest(exchange="binance", symbol="BTC/USDT", limit=1)
+            cursor = [each.cursor for each in pages.chunks(FolderRoot(root), asked, Through(0, 0))][-1]
             child = os.fork()
             if not child:
                 kill_before(step, root)
                 writing(FolderRoot(root))
                 os._exit(0)
             _, status = os.waitpid(child, 0)
+            if first is not None:
+                read = [times(going_on), times(pages_after(FolderRoot(root), cursor))]
+                (folder / name / f"read-{step}").write_text(json.dumps(read))
             if not os.WIFSIGNALED(status):
                 assert status == 0
                 break

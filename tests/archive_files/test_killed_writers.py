@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -54,7 +55,7 @@ def certified(root: FolderRoot) -> Certificate | None:
 
 def left(killed: Path, writing: str) -> list[FolderRoot]:
     """What each killed writer left, in the order of their steps; the last came to its end."""
-    folders = [path for path in (killed / writing).iterdir() if path.name != "before"]
+    folders = [path for path in (killed / writing).iterdir() if path.name.isdecimal()]
     return [FolderRoot(path) for path in sorted(folders, key=lambda path: int(path.name))]
 
 
@@ -107,6 +108,20 @@ def test_a_day_whose_removal_was_cut_short_is_whole_or_removed_and_removed_again
         assert not (Path(root.url) / TODAY.folder).exists()
     assert seen == sorted(seen)
     assert {"complete", "removed"} == set(seen)
+
+
+@pytest.mark.parametrize(("writing", "rows"), [("close", ROWS), ("reopen", ROWS + LATE_ROWS), ("remove", ROWS)])
+def test_a_reader_in_the_middle_of_the_day_gets_each_row_or_an_error_whenever_the_writer_dies(
+    killed: Path, writing: str, rows: list[int]
+) -> None:
+    """Whether it goes on, or asks another instance with its cursor. Only removal is an error, and never a part."""
+    found = [json.loads(path.read_text()) for path in (killed / writing).glob("read-*")]
+    assert len(found) == len(left(killed, writing)) > 5
+    removed = f"{TODAY} was removed while it was read"
+    for going_on, asking in found:
+        assert going_on in ([rows[1:], removed] if writing == "remove" else [rows[1:]])
+        assert asking in ([rows[1:], removed] if writing == "remove" else [rows[1:]])
+    assert writing != "remove" or removed in [asking for _, asking in found]
 
 
 def test_a_full_disk_leaves_the_day_as_it_was_and_later_nothing_is_missing() -> None:
