@@ -244,6 +244,9 @@ async def test_candles_and_tickers_are_read_by_request(broker: str, tmp_path: Pa
         with pytest.warns(IncompleteTrades, match="rows in"):
             table = await client.archive_frame("ticker", "binance", BTC, at[0], at[2], form="arrow")
         assert table.column("last").to_pylist() == [1.0, 2.0]
+        # Of later times nothing is known.
+        later = [each.item async for each in client.replay([("ticker", "binance", BTC)], at[2], at[2] + HOUR)]
+        assert [isinstance(each, Gap) and (each.since, each.until) for each in later] == [(at[2] - 1, at[2] + HOUR)]
         with connect_sync(broker) as sync, pytest.warns(IncompleteTrades):
             same = await asyncio.to_thread(sync.archive_frame, "ticker", "binance", BTC, at[0], at[2])
         assert same["last"].tolist() == [1.0, 2.0]

@@ -71,11 +71,11 @@ def from_files(
     if is_tape_read:
         assert chunk.book is not UNSET
         book.archived_up_to(chunk.book)
-    rest = from_tape(book, later if is_tape_read else [])
+    rest = from_tape(book, later if is_tape_read else [], known)
     return checked([each for block in blocks for each in items_of(block)] + rest)
 
 
-def from_tape(book: ReplayedBook, later: list[Sent]) -> list[tuple[int, Any]]:
+def from_tape(book: ReplayedBook, later: list[Sent], known: int = 0) -> list[tuple[int, Any]]:
     """What a replay makes of messages of the tape, the last ones."""
     lost, found = False, list[tuple[int, Any]]()
     for each in later:
@@ -89,7 +89,7 @@ def from_tape(book: ReplayedBook, later: list[Sent]) -> list[tuple[int, Any]]:
             lost = False
         book.message(each.message)
         found += items_of(book.taken())
-    return found + items_of(book.rest())
+    return found + items_of(book.rest(known))
 
 
 def items_of(block: Any) -> list[tuple[int, Any]]:
@@ -126,7 +126,8 @@ def live(found: list[Any]) -> list[tuple[list[Any], list[Any]]]:
 
 def expected(told: Told, since: int, until: int | None) -> list[tuple[list[Any], list[Any]]]:
     """What a subscriber must have seen of a range: at first the book after all changes up to its first millisecond."""
-    first = [book for at, book in told.turns if at <= since][-1:]
+    # Of a time after all messages nothing is known.
+    first = [book for at, book in told.turns if at <= since <= (told.time or 0)][-1:]
     later = [book for at, book in told.turns if since < at and (until is None or at < until)]
     return [each for each, _ in groupby(sides(book) for book in [*first, *later] if book is not None)]
 
@@ -141,7 +142,10 @@ def unknown(told: Told) -> list[Range]:
     """When the book was not known. Of a gap that is noted in two rounds each part has at least a millisecond."""
     first = next((at for at, book in told.states if book is not None), LATEST_MS)
     gaps = [Range(begin, max(end, begin + 1) + 1) for begin, end in told.gaps]
-    return merge([Range(0, first + 1), *gaps, *([] if told.lost_at is None else [Range(told.lost_at, LATEST_MS)])])
+    later = Range((told.time or 0) + 1, LATEST_MS)
+    return merge(
+        [Range(0, first + 1), later, *gaps, *([] if told.lost_at is None else [Range(told.lost_at, LATEST_MS)])]
+    )
 
 
 @settings(max_examples=40, deadline=None, phases=PHASES)

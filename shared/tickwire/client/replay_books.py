@@ -65,7 +65,7 @@ async def book_pages(bus: Bus, of: Feed, since: int, until: int | None, view: Bo
                     break
         if not is_known:
             raise _unknown(of, past.refusal)
-    yield book.rest()
+    yield book.rest(past.known)
 
 
 async def _start(bus: Bus, feed: ArchivedFeed, since: int, book: ReplayedBook, past: Past) -> int | None:

@@ -21,7 +21,7 @@ from tickwire.client import archived
 from tickwire.client.archived import Past, plain, table_of
 from tickwire.client.merging import Block
 from tickwire.client.missing import Missing, in_turn
-from tickwire.client.trade_items import EXPIRED, MADE_ANEW
+from tickwire.client.trade_items import EXPIRED, MADE_ANEW, NOTHING_LATER
 from tickwire.errors import BadRequest, NotArchived
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Ticker
@@ -73,7 +73,7 @@ async def ticker_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Asy
                     break
     elif past.refusal is not None:
         raise NotArchived(f"{of} is not archived", 'tickers are archived with "ticker" among `archive.kinds`')
-    yield tickers.rest()
+    yield tickers.rest(past.known)
 
 
 class ReplayedTickers:
@@ -87,6 +87,8 @@ class ReplayedTickers:
         self._until = until
         self._time = since
         """Of the last item, ms."""
+        self._read = 0
+        """The time of the last message of the tape, ms."""
         self._lost = ""
         """Why tickers before the next one may be missing."""
 
@@ -126,7 +128,7 @@ class ReplayedTickers:
             except BadRequest:
                 self.missing_before_next(UNREADABLE)
                 continue
-            time = ticker.received if ticker.timestamp is None else ticker.timestamp
+            self._read = time = ticker.received if ticker.timestamp is None else ticker.timestamp
             if ticker.interrupted:
                 self.missing_before_next(INTERRUPTED)
             self.over = self._until is not None and time >= self._until + SPREAD_MS
@@ -141,11 +143,13 @@ class ReplayedTickers:
             self._add(time, ticker, found)
         return found
 
-    def rest(self) -> Tickers:
-        """What is to be said at the end."""
+    def rest(self, known: int) -> Tickers:
+        """What is to be said at the end; up to `known` (ms) the archive says what is missing."""
         found: Tickers = Block([], [])
         if self._lost:
             self._put(self._time, Gap(since=self._time, until=self._until, reason=self._lost), found)
+        elif max(known, self._read) < self._since:
+            self._put(self._time, Gap(since=self._since - 1, until=self._until, reason=NOTHING_LATER), found)
         return found
 
     def _add(self, time: int, ticker: Ticker, found: Tickers) -> None:

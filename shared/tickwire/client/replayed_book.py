@@ -7,6 +7,7 @@ from tickwire.archive_files.certificate import gap_times
 from tickwire.client.merging import Block
 from tickwire.client.missing import Missing
 from tickwire.client.replay_feeds import BookView
+from tickwire.client.trade_items import NOTHING_LATER
 from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Gap, Level
 from tickwire.model.feeds.levels import change
 from tickwire.model.messages.archive import ArchivedGap
@@ -149,9 +150,11 @@ class ReplayedBook:
         self._times, self._items = [], []
         return found
 
-    def rest(self) -> Block[Book | Gap]:
-        """The items at the end of all deltas."""
+    def rest(self, known: int = 0) -> Block[Book | Gap]:
+        """The items at the end of all deltas; up to `known` (ms) what happened is known from elsewhere, too."""
         self._settle()
+        if self._is_known and not self.over and max(known, self._chain.until or 0) < self.since:
+            self.interrupt(NOTHING_LATER, self.since)
         self._begin(self._last_gap)
         if self._until is None or self._due < self._until:
             self._flush(self._due)

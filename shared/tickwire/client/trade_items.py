@@ -17,6 +17,7 @@ log = logs.get(__name__)
 
 CLOCKS_MS = 60_000
 """How much earlier than its timestamp a trade may have been stored: clocks differ."""
+NOTHING_LATER = "nothing is known of the feed from then on"
 EXPIRED = "no longer on the tape when it was read"
 MADE_ANEW = "the stream of the tape was made anew after the archive read it"
 
@@ -123,7 +124,7 @@ class TradeItems:
             return self._gap(msgspec.structs.replace(self._after_last(None, MADE_ANEW, self._known), until=until))
         if self._since is None or (self._known > self._since and not self.begins_late):
             return []
-        reason = self.begins_late or "nothing is known of the feed from then on"
+        reason = self.begins_late or NOTHING_LATER
         return self._gap(Gap(since=self._since, until=until, reason=reason))
 
     def _note(self, message: Trades) -> None:
