@@ -111,7 +111,7 @@ def test_a_day_whose_removal_was_cut_short_is_whole_or_removed_and_removed_again
 
 
 @pytest.mark.parametrize(("writing", "rows"), [("close", ROWS), ("reopen", ROWS + LATE_ROWS), ("remove", ROWS)])
-def test_a_reader_in_the_middle_of_the_day_gets_each_row_or_an_error_whenever_the_writer_dies(
+def test_a_reader_of_half_a_day_gets_each_row_or_an_error_whenever_its_writer_dies(
     killed: Path, writing: str, rows: list[int]
 ) -> None:
     """Whether it goes on, or asks another instance with its cursor. Only removal is an error, and never a part."""
