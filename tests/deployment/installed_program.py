@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
 
 
-def run(*arguments: str | Path, cwd: Path, codes: Sequence[int] = (0,), **env: str) -> str:
+def run(*arguments: str | Path, cwd: Path, codes: Sequence[int] = (0,), env: Mapping[str, str] | None = None) -> str:
     """What a program prints. It has nothing of this checkout."""
     ours = ("TICKWIRE_", "PYTHON", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(arguments, cwd=cwd, env=kept | env, capture_output=True, text=True, check=False)
+    done = subprocess.run(arguments, cwd=cwd, env=kept | dict(env or {}), capture_output=True, text=True, check=False)
     assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout
 
