@@ -4,10 +4,10 @@
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
-# pip and the build tools are not copied. All versions and hashes are locked.
+# Nothing of it is copied into an image. All versions and hashes are locked.
 COPY deploy/requirements/build.lock /build/build.lock
 RUN python -m venv /opt/build \
-    && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /build/build.lock
+    && /opt/build/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes --requirement /build/build.lock
 
 # Our own code, built once for all services.
 FROM build AS wheel
@@ -23,24 +23,27 @@ COPY simulator /build/source/simulator
 RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" \
     /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source
 
-FROM build AS installed
+FROM build AS locked
 ARG SERVICE
 RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink, archive or web"; exit 1; }
-# Dependencies first: a change of our own code does not rebuild this layer.
 COPY deploy/requirements/${SERVICE}.lock /build/requirements.lock
-RUN python -m venv --without-pip /opt/tickwire
-# Most of what services depend on is the same: it is downloaded once.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-deps --require-hashes \
-    --requirement /build/requirements.lock
-COPY --from=wheel /build/wheels /build/wheels
-RUN /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --no-index /build/wheels/*.whl
 
 FROM python:${PYTHON}-slim-bookworm
 # Without `--create-home`, which copies the files of /etc/skel: volumes start as a copy of this folder.
 RUN useradd --system --uid 10001 --home-dir /data --no-create-home tickwire \
     && install --directory --owner tickwire --mode 0755 /data
-COPY --from=installed /opt/tickwire /opt/tickwire
+# Dependencies first: a change of our own code neither builds nor pushes this layer again. It does not know the service, so
+# that services with the same dependencies share it. Most of what is downloaded is the same for all.
+RUN --mount=from=build,source=/opt/build,target=/opt/build \
+    --mount=from=locked,source=/build,target=/build \
+    --mount=type=cache,target=/root/.cache/uv \
+    python -m venv --without-pip /opt/tickwire \
+    && /opt/build/bin/uv pip install --python /opt/tickwire/bin/python --link-mode copy --compile-bytecode --no-deps \
+    --require-hashes --requirement /build/requirements.lock
+RUN --mount=from=build,source=/opt/build,target=/opt/build \
+    --mount=from=wheel,source=/build/wheels,target=/build/wheels \
+    /opt/build/bin/uv pip install --python /opt/tickwire/bin/python --no-cache --compile-bytecode --no-deps --no-index \
+    /build/wheels/*.whl
 ARG SERVICE
 ARG VERSION
 LABEL org.opencontainers.image.title="tickwire-${SERVICE}" org.opencontainers.image.version="${VERSION}" \

@@ -108,7 +108,7 @@ lock:
 		--no-header --no-annotate --output-file deploy/requirements/$$each.lock || exit 1; done
 	uv export --quiet --frozen --no-emit-project --only-group tests --no-header --no-annotate \
 		--output-file deploy/requirements/tests.lock
-	uv export --quiet --frozen --no-emit-project --only-group build --no-header --no-annotate \
+	uv export --quiet --frozen --no-emit-project --only-group images --no-header --no-annotate \
 		--output-file deploy/requirements/build.lock
 
 .venv/.installed: pyproject.toml uv.lock requirements.lock

@@ -25,7 +25,6 @@ from support.processes import Program
 from tickwire.bus import embedded
 
 ROOT = Path(__file__).parents[2]
-PIP_CACHE = "--mount=type=cache,target=/root/.cache/pip "
 SERVICES = ("cache", "fetcher", "streamer", "sink", "archive", "web")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
 
@@ -59,8 +58,8 @@ def passwords(folder: Path) -> dict[str, str]:
 
 
 def dockerfile() -> list[tuple[str, str]]:
-    """The instructions of the Dockerfile, each on one line, without the mount of pip's cache."""
-    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text()).replace(PIP_CACHE, "")
+    """The instructions of the Dockerfile, each on one line, without mounts: they are where the folders are."""
+    text = re.sub(r"\\\n\s*|--mount=\S+\s+", " ", (ROOT / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
 
@@ -190,32 +189,36 @@ class Composed:
         return await self.checked(name) == (0, "ready\n")
 
 
-def image(service: str, folder: Path) -> Path:
-    """What the Dockerfile installs for a service, by its own commands, in folders of the test's; the interpreter."""
-    places = {
-        "/opt/tickwire": folder / service,
-        "/opt/build": folder / f"{service}-build",
-        "/build": folder / f"{service}-context",
-    }
+def images(folder: Path) -> dict[str, Path]:
+    """What the Dockerfile installs for each service, by its own commands, in folders of a test; the interpreters."""
+    steps = [step for step in dockerfile() if step[0] in ("ARG", "COPY", "RUN")]
+    first = steps.index(("ARG", "SERVICE"))
+    for step in steps[:first]:
+        _build(step, "", folder)
+    for service in SERVICES:
+        for step in steps[first:]:
+            _build(step, service, folder)
+    return {service: folder / service / "bin" / "python" for service in SERVICES}
 
-    def here(text: str) -> str:
-        text = re.sub(r"(?<![\w}])(/opt/tickwire|/opt/build|/build)\b", lambda found: str(places[found[1]]), text)
-        return text.replace("${SERVICE}", service).replace("python -m venv", f"{sys.executable} -m venv")
 
-    waiting = sum(instruction == "FROM" for instruction, _ in dockerfile())
-    version = subprocess.run([ROOT / "deploy/version.sh"], check=True, capture_output=True, text=True).stdout.strip()
-    for instruction, rest in dockerfile():
-        waiting -= instruction == "FROM"
-        if waiting and instruction == "COPY" and "--from" not in rest:
-            *names, target = here(rest).split()
-            for name in names:
-                _copy(ROOT / name, Path(target) / name if target.endswith("/") else Path(target))
-        elif waiting and instruction == "RUN":
-            # Compiling everything takes longer than the test.
-            env = dict(os.environ) | {"SERVICE": service, "VERSION": version, "PIP_NO_COMPILE": "1"}
-            done = subprocess.run(["sh", "-c", here(rest)], env=env, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{rest}\n{done.stdout}\n{done.stderr}"
-    return folder / service / "bin" / "python"
+def _build(step: tuple[str, str], service: str, folder: Path) -> None:
+    instruction, rest = step
+    places = {"/opt/tickwire": folder / service, "/opt/build": folder / "tools", "/build": folder / "context"}
+    rest = re.sub(r"(?<![\w}])(/opt/tickwire|/opt/build|/build)\b", lambda found: str(places[found[1]]), rest)
+    rest = rest.replace("${SERVICE}", service).replace("python -m venv", f"{sys.executable} -m venv")
+    if instruction == "COPY":
+        *names, target = rest.split()
+        for name in names:
+            _copy(ROOT / name, Path(target) / name if target.endswith("/") else Path(target))
+    elif instruction == "RUN" and "useradd" not in rest:
+        version = subprocess.run(
+            [ROOT / "deploy/version.sh"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        # Compiling everything takes longer than the test.
+        command = rest.replace("--compile-bytecode", "")
+        env = dict(os.environ) | {"SERVICE": service, "VERSION": version}
+        done = subprocess.run(["sh", "-c", command], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{rest}\n{done.stdout}\n{done.stderr}"
 
 
 def _copy(source: Path, target: Path) -> None:

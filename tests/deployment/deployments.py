@@ -48,7 +48,8 @@ def standing(engine: Engine, folder: Path, *files: str) -> Iterator[Project]:
         made.compose("up", "--build", "--detach", "--wait", timeout_s=1000)
         yield made
     finally:
-        (folder / "logs").write_text(made.compose("logs", "--no-color", "--tail", "2000"))
+        # Shown with a test that fails.
+        print(made.compose("logs", "--no-color", "--tail", "200"))
         made.compose("down", "--volumes", "--timeout", "30")
 
 
@@ -85,7 +86,7 @@ def following(made: Project) -> Iterator[Callable[[], list[int]]]:
         program.wait(60)
 
 
-def until(holds: Callable[[], bool], what: str, timeout_s: float = 120) -> float:
+def until(holds: Callable[[], bool], what: str, timeout_s: float = 300) -> float:
     """Wait until something holds; how long that took, s."""
     began = time.monotonic()
     while not holds():

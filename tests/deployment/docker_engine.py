@@ -30,6 +30,8 @@ from tickwire.bus import embedded
 HERE = Path(__file__).with_name("engine")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tickwire" / "compose-test"
 CGROUP = "tickwire-compose-test"
+NAME = "compose-test"
+"""Of the compose project."""
 DATA_BYTES = 12 << 30
 STAND_INS = {"python": "python:3.11-slim-bookworm", "nats": "", "influxdb": "", "prometheus": "", "grafana": ""}
 """Targets of engine/Dockerfile; without a name here, that of the compose file."""
@@ -115,11 +117,11 @@ def engine(folder: Path) -> Iterator[Engine]:
 
 
 def _more_cpu() -> None:
-    """With version 1 of cgroups all containers share what one process here has; health checks starve."""
+    """With version 1 of cgroups all containers share what one process here has; they get what four have."""
     group = Path("/sys/fs/cgroup/cpu") / CGROUP
     if group.parent.is_dir():
         group.mkdir(exist_ok=True)
-        (group / "cpu.shares").write_text("10240")
+        (group / "cpu.shares").write_text("4096")
 
 
 def _in_memory(data: Path) -> None:
@@ -141,7 +143,7 @@ def _until_it_answers(made: Engine, process: subprocess.Popen[bytes]) -> None:
 def _starts_a_container(made: Engine) -> None:
     """Raise NoEngine, with what the engine says, where this machine starts no containers."""
     with tarfile.open(made.folder / "probe.tar", "w") as file:
-        file.add(CACHE / "programs/bin/busybox", "bin/busybox")
+        file.add(CACHE / "programs/busybox", "bin/busybox")
     made.docker("import", str(made.folder / "probe.tar"), "probe")
     try:
         made.docker("run", "--rm", "--network=none", "probe", "/bin/busybox", "true")
@@ -152,17 +154,20 @@ def _starts_a_container(made: Engine) -> None:
 def _stand_ins(made: Engine) -> None:
     """Build what stands for the images of others."""
     context = made.folder / "context"
-    context.mkdir()
-    for path in (HERE / "Dockerfile", CACHE / "base.tar", "/etc/ssl/certs/ca-certificates.crt"):
+    shutil.copytree(HERE, context)
+    shutil.copytree(CACHE / "programs", context / "programs")
+    for path in (CACHE / "python.tar", embedded.server_path(), "/etc/ssl/certs/ca-certificates.crt"):
         shutil.copy(path, context)
-    shutil.copytree(CACHE / "programs", context / "programs", symlinks=True)
-    shutil.copy(embedded.server_path(), context / "nats-server")
-    pip = Path("/etc/pip.conf")
-    (context / "pip.conf").write_text(pip.read_text() if pip.is_file() else "")
+    for path in (Path("/etc/pip.conf"), Path("/etc/uv/uv.toml")):
+        (context / path.name).write_text(path.read_text() if path.is_file() else "")
     services = composed.composed()["services"]
-    for target, name in STAND_INS.items():
-        tag = name or services[target]["image"]
-        made.docker("build", "--network", "host", "--target", target, "--tag", tag, str(context), timeout_s=1200)
+    tags = {name: tag or services[name]["image"] for name, tag in STAND_INS.items()}
+    # The engine has no network for builds but this machine's.
+    common = {"context": str(context), "network": "host"}
+    wanted = {name: {"image": tag, "build": common | {"target": name}} for name, tag in tags.items()}
+    file = made.folder / "stand-ins.yml"
+    file.write_text(json.dumps({"services": wanted}))
+    made.docker("compose", "--file", str(file), "build", "--progress", "plain", timeout_s=1200)
     shutil.rmtree(context)
 
 
@@ -202,7 +207,7 @@ class Project:
         return self.engine.docker(
             "compose",
             "--project-name",
-            "compose-test",
+            NAME,
             "--progress",
             "plain",
             *options,
@@ -215,9 +220,12 @@ class Project:
         """When the exchange's live market begins, ms: a container that is made again has the same one."""
 
     def containers(self, service: str) -> list[str]:
-        """The ids of a service's running containers."""
-        return self.compose("ps", "--quiet", service).split()
+        """The ids of a service's running containers. Asked of the engine, in a tenth of compose's time."""
+        labels = (f"project={NAME}", f"service={service}", "oneoff=False")
+        filters = [f"--filter=label=com.docker.compose.{each}" for each in labels]
+        return self.engine.docker("ps", "--quiet", *filters).split()
 
     def address(self, service: str, port: int) -> str:
         """Where a published port is on this machine."""
-        return self.compose("port", service, str(port)).replace("0.0.0.0", "127.0.0.1")
+        (container,) = self.containers(service)
+        return self.engine.docker("port", container, f"{port}/tcp")

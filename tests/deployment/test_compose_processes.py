@@ -6,9 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -146,10 +144,7 @@ def test_where_the_environment_does_not_say_it_the_settings_have_the_port(tmp_pa
 async def test_each_service_starts_and_works_from_its_images_own_dependencies(
     busy: SimulatorProcess, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "images"
-    with ThreadPoolExecutor(2) as pool:
-        made_ = list(pool.map(partial(composed.image, folder=folder), SERVICES))
-    pythons = dict(zip(SERVICES, made_, strict=True))
+    pythons = composed.images(tmp_path / "images")
     async with standing(tmp_path, busy, pythons) as (made, influx):
         await works(made, influx)
         code, said = await made.once("streams", "status")

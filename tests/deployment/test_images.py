@@ -66,7 +66,7 @@ def test_what_builds_our_own_code_is_locked_too() -> None:
             assert all(
                 "--require-hashes" in step or "--no-build-isolation" in step or "--no-index" in step
                 for step in rest.split("&&")
-                if "/pip " in step
+                if "/pip " in step or "/uv " in step
             ), rest
 
 
