@@ -1,4 +1,4 @@
-"""What docs/archive.md and docs/duckdb.md show to read the files with other programs runs as it is printed there."""
+"""What README.md, docs/archive.md and docs/duckdb.md show to read the files with other programs runs as printed."""
 
 from __future__ import annotations
 
@@ -85,6 +85,17 @@ def test_duckdb_sums_the_days_of_a_market_and_shows_their_conditions() -> None:
     assert [row[2:] for row in sums] == [pytest.approx(each, rel=1e-12) for each in volumes]
     # The second day was closed when its last millisecond was not over.
     assert {row[1:3] for row in conditions} == {("complete", len(of_day(DATES[0]))), ("partial", len(of_day(DATES[1])))}
+
+
+def test_the_readme_shows_each_day_with_its_sums_and_its_certificate() -> None:
+    (printed,) = re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len(printed.splitlines()) == 5
+    found = duckdb.execute(printed).fetchall()
+    assert [row[:3] for row in found] == [
+        (DATES[0], "complete", len(of_day(DATES[0]))),
+        (DATES[1], "partial", len(of_day(DATES[1]))),
+    ]
+    assert [row[4] for row in found] == pytest.approx([turnover(day) for day in DATES], rel=1e-12)
 
 
 def test_duckdb_makes_candles() -> None:
