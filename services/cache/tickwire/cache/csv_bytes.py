@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tickwire.cache.candle_rows import HEADER, parse_rows, proven, unaligned
+from tickwire.cache.candle_rows import HEADER, SLICE_BYTES, parse_rows, proven, unaligned
 from tickwire.cache.disk import Buffer
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range, merge
@@ -134,7 +134,7 @@ def scan(view: Buffer, start: int, end: int, grid: Grid, *, after: int | None = 
     found = ScanResult(last=after)
     line = line_number(view, start)
     while start < end:
-        stop = view.rfind(b"\n", start, min(start + _CHUNK, end)) + 1
+        stop = view.rfind(b"\n", start, min(start + SLICE_BYTES, end)) + 1
         if not stop:
             stop = (view.find(b"\n", start, end) + 1) or end
         chunk = view[start:stop]
