@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -17,6 +19,7 @@ from tickwire.model.feeds import Handover
 from tickwire.model.feeds.layout import Place
 from tickwire.settings import NatsSettings
 from tickwire.tape import handover, partition_writer
+from tickwire.tape.followers import HeldMessages
 from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
 from tickwire.tape.sequence import OWN_LAST, StreamMessage, stream_message_of
 from tickwire.tape.stored import StoredTape
@@ -306,3 +309,32 @@ async def test_an_owner_that_begins_while_the_former_one_writes_ends_it(lane: Bu
             stop.set()
         found = await texts(other)
         assert found == [*(f"{number}" for number in range(len(found) - 1)), "new"]
+
+
+async def test_whoever_appended_to_a_writer_that_ended_is_freed(lane: Bus) -> None:
+    """What is in flight, or held for a follower, refers to him, and garbage collection does not see it."""
+
+    class Appender:
+        def __init__(self, writer: PartitionWriter, held: HeldMessages) -> None:
+            self.writer, self.held = writer, held
+            self.told = asyncio.Event()
+
+        def __call__(self, _: int) -> None:
+            self.told.set()
+
+    async def appended() -> weakref.ref[Appender]:
+        held = HeldMessages()
+        with suppress(ZeroDivisionError):
+            async with writing(lane) as writer:
+                appender = Appender(writer, held)
+                with writer.followers.following(BTC, held):
+                    writer.append(BTC, b"held", appender)
+                    async with asyncio.timeout(100):
+                        await appender.told.wait()
+                writer.append(ETH, b"in flight", appender)
+                raise ZeroDivisionError
+        return weakref.ref(appender)
+
+    freed = await appended()
+    gc.collect()
+    assert freed() is None

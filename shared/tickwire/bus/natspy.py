@@ -11,7 +11,8 @@ no address is given, no upstream issue was found.
 - `publish` and `_process_headers` use `wire_format`, which costs a fraction; what that cannot do is left to nats-py.
 - `subscribe_directly` calls back from the read loop: nats-py queues each message and wakes a task for it.
 - `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
-- `send` queues a message synchronously: nats-py's `publish` costs a coroutine, and a regular expression per header.
+- `send` queues a message synchronously, and a callback writes it: nats-py's `publish` costs a coroutine, a regular
+  expression per header, and a turn of the flusher's task.
   Messages within 2 ms of the last write share the next one: a write wakes this process's loop and the broker.
 - `_process_msg` cleans subjects and headers. An exception there ends the read loop while the connection stays open
   (https://github.com/nats-io/nats.py/pull/914); a subject or status that is not UTF-8 is enough.
@@ -88,6 +89,8 @@ class BusClient(Client):
         self._write_at = 0.0
         """When what is gathered may be written (the loop's time)."""
         self._gathering: asyncio.TimerHandle | None = None
+        self._is_write_due = False
+        """Whether what is queued is written in the next turn."""
         self._direct: dict[int, DirectCallback] = {}
         """By number of a subscription, what its messages are passed to."""
 
@@ -151,8 +154,8 @@ class BusClient(Client):
         stats["out_bytes"] += size
         if urgent or self._pending_data_size >= GATHER_BYTES:
             self._write()
-        elif self._gathering is None and queue.empty():
-            # What the flusher is about to write takes this with it.
+        elif not self._is_write_due and self._gathering is None and queue.empty():
+            # What is about to be written takes this with it.
             loop = asyncio.get_running_loop()
             if loop.time() >= self._write_at:
                 self._write()
@@ -161,15 +164,29 @@ class BusClient(Client):
         return True
 
     def _write(self) -> None:
-        """Have the flusher write what is queued."""
-        loop, queue = asyncio.get_running_loop(), self._flush_queue
+        """Have what is queued written in the next turn."""
+        loop = asyncio.get_running_loop()
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
         self._write_at = loop.time() + GATHER_S
+        if not self._is_write_due:
+            self._is_write_due = True
+            loop.call_soon(self._write_queued)
+
+    def _write_queued(self) -> None:
+        """Write what is queued; the flusher does it if it has to wait: waking its task costs more than a write."""
+        self._is_write_due = False
         # After a loss of the connection the next one writes what is queued.
-        if queue is not None and queue.empty() and self.is_connected:
-            queue.put_nowait(loop.create_future())
+        if not self._pending or not self.is_connected:
+            return
+        transport, queue = self._transport, self._flush_queue
+        writer = transport._io_writer if isinstance(transport, TcpTransport) else None
+        if writer is not None and not writer.is_closing() and not writer.transport.get_write_buffer_size():
+            writer.writelines(self._pending)
+            self._pending, self._pending_data_size = [], 0
+        elif queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
         """Return when the server has processed everything sent so far, subscriptions included.

@@ -73,8 +73,9 @@ class Followers:
     def stored(self, found: Iterable[Entry]) -> None:
         """Tell whoever appended these messages, and who follows their subjects, that they are stored."""
         for entry in found:
-            if entry.done is not None:
-                entry.done(entry.sequence)
+            if (done := entry.done) is not None:
+                entry.done = None
+                done(entry.sequence)
             if self._held:
                 for held in self._held.get(entry.subject, ()):
                     held.put(entry)

@@ -182,9 +182,8 @@ class PartitionWriter:
         turns.again(self._pump)
 
     def _send(self, entry: Entry) -> None:
-        reply = self._attempt.add()
         headers = f"{self._headers}{entry.previous}\r\nNats-Expected-Last-Sequence: {entry.sequence - 1}\r\n\r\n"
-        self._publish(entry.subject, reply, headers, entry.data)
+        self._publish(entry.subject, self._attempt.add(), headers, entry.data)
 
     def _publish(self, subject: str, reply: str, headers: str, data: bytes) -> None:
         size = len(headers)
@@ -326,6 +325,7 @@ class PartitionWriter:
             self._bus.resync_callbacks.discard(self.suspect_loss)
             if self._timer is not None:
                 self._timer.cancel()
+            self._pipeline.forget()
             await graceful_close.unsubscribe(self._bus.client, subscription)
 
 

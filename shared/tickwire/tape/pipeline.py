@@ -21,10 +21,11 @@ from tickwire.errors import Fenced
 Done = Callable[[int], None]
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """A message that is not known to be stored. `previous` is the sequence before it on its subject, 0 if none.
 
-    `done`, if there is one, is to be called with its sequence when it is stored.
+    `done`, if there is one, is to be called with its sequence when it is stored. Garbage collection does not visit it,
+    because thousands are in flight: whoever keeps one that is stored or given up resets `done`, which may refer to it.
     """
 
     sequence: int
@@ -97,6 +98,11 @@ class Pipeline:
         self.bytes -= sum([len(entry.data) for entry in found])
         self.durable = max(self.durable, sequence)
         return found
+
+    def forget(self) -> None:
+        """Whoever appended the messages is not told any more."""
+        for entry in self.pending:
+            entry.done = None
 
     def compare(self, end: End) -> list[Entry]:
         """Take the end of the stream after a doubt: what is not stored is to be sent again, in a new attempt.

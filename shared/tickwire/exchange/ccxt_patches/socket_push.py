@@ -160,11 +160,11 @@ class _Pushing:
             self._gather()
         try:
             while turns.left > 0 and self._is_next_pushed():
-                if len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
+                if buffer[0][0].type is WSMsgType.TEXT:
                     self._handle_texts(buffer)
                 else:
                     turns.spend(self._units)
-                    self._handle_one()
+                    self._client.handle_message(self._read())
         finally:
             if several:
                 self._deliver()
@@ -191,30 +191,39 @@ class _Pushing:
         self._drain()
         self._resume()
 
-    def _handle_one(self) -> None:
+    def _read(self) -> Any:
+        """The next frame. aiohttp counts what is read, and then goes on reading the socket."""
         try:
             # Returns at once: there is something to read.
             self._queue.read().send(None)
         except StopIteration as read:
-            self._client.handle_message(read.value)
+            return read.value
+        raise AssertionError("aiohttp's queue waits for a frame that it has")
 
     def _handle_texts(self, buffer: deque[Any]) -> None:
-        """Handle the texts at the head of the buffer, but not its last frame, which takes on their size.
-
-        As ccxt's `receive_loop`: aiohttp counts what is read, and then goes on reading the socket.
-        """
+        """Handle the texts at the head of the buffer. Those before the last frame are read with it."""
         handle, taken = self._client.handle_text_or_binary_message, 0
         turns, units, spent = self._turns, self._units, 0
         # As `Client.handle_message`, once for all.
         self._client.last_message_at = monotonic_ms()
         try:
             # What its feeds take of the turn is spent meanwhile.
-            while spent < turns.left and self._pushes and len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
-                message, size = buffer.popleft()
-                taken += size + MSG_SIZE_OVERHEAD
+            while spent < turns.left and self._pushes and buffer and buffer[0][0].type is WSMsgType.TEXT:
                 spent += units
+                if len(buffer) > 1:
+                    message, size = buffer.popleft()
+                    taken += size + MSG_SIZE_OVERHEAD
+                else:
+                    _take_on(buffer, taken)
+                    taken, message = 0, self._read()
                 handle(message.data)
         finally:
-            message, size = buffer[0]
-            buffer[0] = message, size + taken
+            if taken:
+                _take_on(buffer, taken)
             turns.spend(spent)
+
+
+def _take_on(buffer: deque[Any], taken: int) -> None:
+    """Have the next frame count as so many bytes more."""
+    message, size = buffer[0]
+    buffer[0] = message, size + taken

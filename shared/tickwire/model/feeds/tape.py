@@ -34,7 +34,7 @@ class Trade(Struct, frozen=True, kw_only=True, gc=False):
         return utc(self.timestamp)
 
 
-class Gap(Struct, frozen=True, kw_only=True):
+class Gap(Struct, frozen=True, kw_only=True, gc=False):
     """Missing trades: those after `since`/`after_id` and before `until`/`before_id`, all exclusive.
 
     A bound is absent if it is not known.
@@ -47,7 +47,7 @@ class Gap(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Trades(Struct, frozen=True, kw_only=True):
+class Trades(Struct, frozen=True, kw_only=True, gc=False):
     """`md.trade.<exchange>.<token>`: trades in the exchange's order, each once.
 
     `source` is `rest` for trades fetched after an interruption. `gap` describes the trades missing before the first.

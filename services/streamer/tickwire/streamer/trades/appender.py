@@ -21,7 +21,7 @@ MESSAGE_BYTES = 512 * 1024
 """Most bytes of a message: half of nats-server's default `max_payload`."""
 
 
-class _Published(Struct):
+class _Published(Struct, gc=False):
     """To be called when a message with so many live trades is stored. One object, where a closure is several.
 
     `received` and `timestamp`: see `FeedStatus.published`.

@@ -80,7 +80,7 @@ class TradeFeed:
         self._repair = Repair(context, appender, queue, identity)
         self._parked = False
         """Whether `run` waits for news."""
-        self._ordered: list[TradeRun] = []
+        self._ordered: Sequence[TradeRun] = ()
         """What was ordered in the turn in which it arrived, and could not be sent in that turn."""
         queue.straight = self._send_at_once
 
@@ -120,7 +120,7 @@ class TradeFeed:
         # Kept until they are sent: a failure here must not lose what is ordered.
         self._ordered = runs = queue.order(trades, received)
         if len(runs) == 1 and self._appender.append_now(runs[0]):
-            self._ordered = []
+            self._ordered = ()
             if len(runs[0].trades) == len(trades):
                 # None is held back, so none is missing.
                 return True
@@ -130,7 +130,7 @@ class TradeFeed:
 
     async def _append_ordered(self) -> None:
         await self._appender.settled()
-        ordered, self._ordered = self._ordered, []
+        ordered, self._ordered = self._ordered, ()
         await self._appender.append(ordered)
 
 

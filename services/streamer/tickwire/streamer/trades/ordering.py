@@ -20,7 +20,7 @@ from tickwire.model.feeds import Gap, Trade
 Source = Literal["live", "rest"]
 
 
-class TradeRun(Struct, frozen=True):
+class TradeRun(Struct, frozen=True, gc=False):
     """Trades to append next, in order. `gap` is what is missing before the first of them."""
 
     trades: list[Trade]
