@@ -144,11 +144,12 @@ def _starts_a_container(made: Engine) -> None:
     """Raise NoEngine, with what the engine says, where this machine starts no containers."""
     with tarfile.open(made.folder / "probe.tar", "w") as file:
         file.add(CACHE / "programs/busybox", "bin/busybox")
-    made.docker("import", str(made.folder / "probe.tar"), "probe")
     try:
+        made.docker("import", str(made.folder / "probe.tar"), "probe")
         made.docker("run", "--rm", "--network=none", "probe", "/bin/busybox", "true")
     except AssertionError as said:
-        raise NoEngine(f"dockerd starts no container: {str(said).strip().splitlines()[-1]}") from said
+        # The command, then what it said; a hint may come last.
+        raise NoEngine(f"dockerd starts no container: {str(said).splitlines()[1]}") from said
 
 
 def _stand_ins(made: Engine) -> None:
