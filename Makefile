@@ -55,7 +55,7 @@ bounds: .venv/.installed
 		tests/cli/test_usage.py tests/cli/test_candles.py
 
 # The tests of logic, and of recorded files, on each Python that pyproject.toml allows. Interpreters are those of this
-# machine; one that it lacks is named, and ends this with REQUIRED=1.
+# machine; one that it lacks is named, and ends this with REQUIRED=1. The form of the generated documents depends on Python's.
 PYTHONS := 3.11 3.12 3.13 3.14
 REQUIRED :=
 pythons: .venv/.installed
@@ -68,7 +68,8 @@ pythons: .venv/.installed
 		$(BIN)/uv pip install --quiet --python $$env/bin/python --no-deps --editable . || exit 1; \
 		echo "Python $$($$env/bin/python -V | cut -d' ' -f2):"; \
 		$$env/bin/python -m pytest -q -n 2 --dist loadfile -m "(pure or golden) and not soak and not images and not dist" \
-			|| exit 1; \
+			--deselect tests/docs/test_schemas.py::test_the_checked_in_schemas_are_those_of_the_structs \
+			--deselect tests/docs/test_asyncapi.py::test_the_checked_in_document_is_current || exit 1; \
 	done
 
 # The site, in build/docs. A broken link ends it, as every other warning does.

@@ -28,7 +28,7 @@ NOWHERE = "ws://127.0.0.1:9/nowhere"
 LONG_ID = '{"id":105005170342731954128700096}'
 """An id of htx."""
 GLOBALS = f"""
-import sys, time
+import asyncio, sys, time
 import ccxt.pro
 from aiohttp import WSMessage, WSMsgType
 from ccxt.async_support.base import throttler
@@ -36,8 +36,11 @@ from ccxt.async_support.base.ws import client
 print([f"{{name}}.kraken" in sys.modules for name in ("ccxt", "ccxt.async_support", "ccxt.pro")])
 print(type(client.json_parser.loads('{LONG_ID}')["id"]).__name__)
 print(throttler.time is time.time)
-socket = client.Client("{NOWHERE}", *[lambda *_: None] * 4)
-socket.handle_message(WSMessage(WSMsgType.PONG, b"", None))
+async def pong():
+    socket = client.Client("{NOWHERE}", *[lambda *_: None] * 4)
+    socket.handle_message(WSMessage(WSMsgType.PONG, b"", None))
+    return socket
+socket = asyncio.run(pong())
 print(abs(socket.lastPong - time.time() * 1000) < 60_000)
 """
 MARKET = {
