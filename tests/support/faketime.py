@@ -41,6 +41,8 @@ class WallClock:
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
+            # Else a wait for the interpreter's lock returns at once, and a thread that waits for it takes a core.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
 
