@@ -20,7 +20,7 @@ from tickwire.archive_files import book_at, days, pages
 from tickwire.archive_files.pages import Through
 from tickwire.archive_files.root import FolderRoot
 from tickwire.client.missing import missing
-from tickwire.client.replay_books import BookRows
+from tickwire.client.replay_books import BookRows, rows_until
 from tickwire.client.replay_feeds import BookView
 from tickwire.client.replayed_book import ReplayedBook
 from tickwire.errors import BookUnknown
@@ -52,8 +52,9 @@ def from_files(
         begins = since + 1
         if found.is_end:
             return checked([*items_of(book.taken()), *from_tape(book, later)])
+    end = rows_until(since, until)
     rows = ArchivedRowsRequest(
-        kind="book_delta", exchange=FEED.exchange, symbol=FEED.symbol, since=begins, until=until, limit=3
+        kind="book_delta", exchange=FEED.exchange, symbol=FEED.symbol, since=begins, until=end, limit=3
     )
     known = max((each.until for day in all_days(root) for each in day.watched), default=since)
     made = BookRows(book, missing(all_days(root), Range(since, max(since, known)), LATEST_MS))
@@ -256,6 +257,31 @@ def test_a_replay_begins_with_the_last_book_of_its_first_millisecond(tmp_path: P
         else [each for _, each in from_tape(book, tape)]
     )
     assert [(each.timestamp - BEGIN, each.sequence) for each in found] == [(10, 3), (30, 4)]
+
+
+@pytest.mark.parametrize("until", [1, 2, 50])
+def test_a_book_that_was_lost_and_known_again_within_the_first_millisecond_is_live(tmp_path: Path, until: int) -> None:
+    """Though the range ends before the next change, and the archive's gaps have at least a millisecond."""
+    tape = [
+        sent(delta(1, 0, (1.0, 1.0), snapshot=True)),
+        sent(delta(4, 0, (1.0, 4.0), snapshot=True), ends=True),
+        sent(delta(5, 50, (1.0, 5.0)), ends=True),
+    ]
+    root = FolderRoot(tmp_path)
+    archived(root, tape)
+    found = from_files(root, 3, ReplayedBook(OF, BEGIN, BEGIN + until, ALL), BEGIN, BEGIN + until, [])
+    assert [(each.timestamp - BEGIN, each.state, each.bids) for each in found] == [(0, "live", [(1.0, 4.0)])]
+
+
+def test_a_book_that_is_lost_on_the_tape_was_live_before(tmp_path: Path) -> None:
+    """Though the archive has nothing of it after the first millisecond but a delta without levels."""
+    tape = [sent(delta(1, 0, (1.0, 1.0), snapshot=True)), sent(delta(2, 20), ends=True)]
+    later = [Sent(tape[1].message, lost=True, ends=False), sent(delta(4, 30, (1.0, 4.0)))]
+    root = FolderRoot(tmp_path)
+    archived(root, tape)
+    first, lost, gap = from_files(root, 2, ReplayedBook(OF, BEGIN, None, ALL), BEGIN, None, later)
+    assert (first.timestamp, first.state, first.bids) == (BEGIN, "live", [(1.0, 1.0)])
+    assert (lost.state, gap.since, gap.reason) == ("resyncing", BEGIN + 19, "lost")
 
 
 def test_books_come_at_most_as_often_as_the_cadence_says_and_the_last_state_comes() -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.bus.connection import Bus
@@ -28,7 +29,7 @@ from tickwire.client.replayed_deltas import FiledDeltas
 from tickwire.errors import BadRequest, BookUnknown, NoSuchService, NotArchived
 from tickwire.model import messages
 from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Gap
-from tickwire.model.messages.archived_trades import ArchivedTrades
+from tickwire.model.messages.archived_trades import ArchivedTrades, BookEnd
 from tickwire.tape.sequence import TapeMessage
 from tickwire.tape.stored import read_pages
 
@@ -44,7 +45,7 @@ async def book_pages(bus: Bus, of: Feed, since: int, until: int | None, view: Bo
     begins = await _start(bus, feed, since, book, past)
     if begins is not None:
         rows = partial(BookRows, book)
-        async with aclosing(archived.row_pages(bus, feed, begins, past, rows, until)) as pages:
+        async with aclosing(archived.row_pages(bus, feed, begins, past, rows, rows_until(since, until))) as pages:
             async for blocks in pages:
                 for block in blocks:
                     yield block
@@ -86,6 +87,11 @@ async def _start(bus: Bus, feed: ArchivedFeed, since: int, book: ReplayedBook, p
     return since + 1
 
 
+def rows_until(since: int, until: int | None) -> int | None:
+    """Up to when (ms) rows are requested: those of the second millisecond tell how the first one ended."""
+    return None if until is None else max(until, since + 2)
+
+
 class BookRows:
     """Makes books of archived rows, with gaps where some are missing; see `archived.Rows`."""
 
@@ -95,10 +101,11 @@ class BookRows:
         self._gaps = list(reversed(gaps))
         self._is_first = True
         """Until a row is later than the first millisecond."""
+        self._end: BookEnd | UnsetType = UNSET
 
     def take(self, chunk: ArchivedTrades) -> list[Books]:
         """The books of the rows of a chunk, and gaps between them."""
-        self._gaps = in_turn(self._gaps, chunk.removed)
+        self._gaps, self._end = in_turn(self._gaps, chunk.removed), chunk.book
         for received, delta in self._deltas.take(table_of(chunk)):
             if self._gaps:
                 self._missing_before(delta)
@@ -109,10 +116,7 @@ class BookRows:
         gaps, book, time = self._gaps, self._book, delta.timestamp or 0
         if time <= book.since:
             return
-        if self._is_first:
-            self._is_first = False
-            if book.update is not None and self._is_over(delta):
-                gaps.pop()
+        self._after_first(delta)
         if not delta.snapshot:
             # It continues the row before it: nothing is missing there.
             return
@@ -122,16 +126,42 @@ class BookRows:
         if gaps and gaps[-1].since == time and book.update not in (None, delta.last):
             book.missing(gaps.pop())
 
-    def _is_over(self, delta: BookDelta) -> bool:
-        """Whether the book was lost and known again in the first millisecond; `delta` is the first one after it."""
+    def _after_first(self, delta: BookDelta | None) -> None:
+        """Leave out gaps that ended in the first millisecond; `delta` is the first one after it, None without any."""
+        if not self._is_first:
+            return
+        self._is_first = False
+        book, gaps = self._book, self._gaps
+        if book.update is None:
+            return
+        known = book.since + 1
+        if delta is not None and not delta.snapshot:
+            # It continues the book of the first millisecond.
+            known = delta.timestamp or known
+        elif not self._is_over(delta):
+            return
+        while gaps and gaps[-1].since < known:
+            gap = gaps.pop()
+            if gap.until > known:
+                gaps.append(replace(gap, since=known))
+
+    def _is_over(self, delta: BookDelta | None) -> bool:
+        """Whether the book, lost in the first millisecond, was known again in it."""
         end = self._book.since
         for gap in reversed(self._gaps):
             if gap.since == end:
                 end = gap.until
-        return end == self._book.since + 1 and (not delta.snapshot or (delta.timestamp or 0) > end)
+        if end != self._book.since + 1:
+            return False
+        if delta is not None:
+            return delta.last == self._book.update or (delta.timestamp or 0) > end
+        # A gap in which the files end has no row after it, either.
+        files = self._end
+        return files is UNSET or files.update is not None or (files.until or 0) > end
 
     def rest(self) -> list[Books]:
         """The gaps after the last row."""
+        self._after_first(None)
         while self._gaps:
             self._book.missing(self._gaps.pop())
         return [self._book.taken()]

@@ -76,9 +76,8 @@ class ReplayedBook:
 
     def interrupt(self, reason: str, at: int | None = None) -> None:
         """The book is not known any more, since `at` (ms) or its last change, until a snapshot comes."""
-        self._settle()
         self._chain.interrupt(reason, self._chain.until if at is None else at)
-        self._lose(self._time)
+        self._lost(self._time)
 
     def missing(self, gap: Missing) -> None:
         """Changes of a time are missing, by the archive; what comes before it was taken."""
@@ -107,8 +106,7 @@ class ReplayedBook:
         """Take the deltas of a message of the tape."""
         self._chain.open(message)
         if self._chain.update is None and self._is_known and (self._until is None or message.received < self._until):
-            self._settle()
-            self._lose(message.received)
+            self._lost(message.received)
         for delta in message.deltas:
             if self.over:
                 return
@@ -237,6 +235,13 @@ class ReplayedBook:
             received=self._time,
         )
         self._put(self._time, nothing)
+
+    def _lost(self, time: int) -> None:
+        """Publish the last book that was known, then that there is none."""
+        self._settle()
+        if (self._chain.lost_at or 0) > self.since:
+            self._begin()
+        self._lose(time)
 
     def _set(self, bids: list[Level], asks: list[Level]) -> None:
         self._sides = ({level[0]: level for level in bids}, {level[0]: level for level in asks})
