@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from tickwire.client import Gap, IncompleteTrades, NotArchived, archived, connec
 from tickwire.model.feeds import Ticker
 from tickwire.model.feeds.layout import HELD
 from tickwire.model.messages import CandlePage
+from tickwire.model.times import now_ms
 from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.faults
@@ -77,13 +80,19 @@ async def test_an_archive_killed_again_and_again_has_each_candle_and_each_ticker
         assert len(days_of(root, "candle", symbol)) == len(found) - 1
 
 
-async def test_tickers_are_replayed_before_their_first_file_is_written(broker: str, tmp_path: Path) -> None:
-    root = tmp_path / "archive"
+@asynccontextmanager
+async def stating(broker: str, root: Path) -> AsyncIterator[States]:
+    """Who writes tickers and candles to the streams of a broker that an archive of them uses."""
     configured = archive_process.settings(broker, root, kinds=KINDS)
     async with connect(NatsSettings(url=broker), name="test") as bus:
         await streams.declare_for(bus.jetstream, configured)
         await streams.declare_archive(bus.jetstream, configured.archive)
-        states = States(bus)
+        yield States(bus)
+
+
+async def test_tickers_are_replayed_before_their_first_file_is_written(broker: str, tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    async with stating(broker, root) as states:
         begun = states.at
         for _ in range(3):
             states.at += HOUR
@@ -102,11 +111,7 @@ async def test_tickers_are_replayed_before_their_first_file_is_written(broker: s
 
 async def test_a_replay_of_tickers_that_are_archived_no_more_ends_with_the_archive(broker: str, tmp_path: Path) -> None:
     root = tmp_path / "archive"
-    configured = archive_process.settings(broker, root, kinds=KINDS)
-    async with connect(NatsSettings(url=broker), name="test") as bus:
-        await streams.declare_for(bus.jetstream, configured)
-        await streams.declare_archive(bus.jetstream, configured.archive)
-        states = States(bus)
+    async with stating(broker, root) as states:
         begun = states.at
         async with archiving(broker, root, kinds=KINDS, certify_after_s=LATER), asyncio.timeout(100):
             for _ in range(3):
@@ -114,14 +119,16 @@ async def test_a_replay_of_tickers_that_are_archived_no_more_ends_with_the_archi
                 await states.mirrored(await states.ticker(BTC))
             while len(tickers_of_parts(root)) < 3:
                 await asyncio.sleep(0.1)
-        await bus.jetstream.delete_stream(HELD["ticker"])
+        await states.bus.jetstream.delete_stream(HELD["ticker"])
+        before = now_ms()
         async with answering(broker, root, kinds=["trade"]) as client, asyncio.timeout(100):
             found = [each.item async for each in client.replay([("ticker", "binance", BTC)], begun)]
     *tickers, gap = found[1:]
     told = [(each.timestamp, each.received) for each in tickers if isinstance(each, Ticker)]
     assert told == [row[:2] for row in states.tickers[BTC]]
     assert isinstance(gap, Gap)
-    assert (gap.until, gap.reason) == (None, "not archived")
+    assert gap.reason == "not archived"
+    assert gap.until is not None and gap.until >= before
 
 
 def tickers_of_parts(root: Path) -> list[Any]:

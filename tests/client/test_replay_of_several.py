@@ -23,7 +23,7 @@ def replayed(market: tuple[str, str], item: feeds.Trade) -> Replayed:
 
 async def test_feeds_of_three_venues_are_replayed_on_one_clock_and_each_time_the_same(bus: Bus) -> None:
     """More than a page of each; times that several feeds share, and some that go back."""
-    start = now_ms()
+    start = now_ms() - 10_000
     expected = []
     for index, market in enumerate(FEEDS):
         times = [start + number * 3 // (index + 1) - 5 * (number % 7 == 3) for number in range(600)]
@@ -68,7 +68,7 @@ async def test_gaps_are_replayed_in_their_place_and_the_range_ends_each_feed(bus
 
 
 async def test_several_feeds_take_as_long_as_what_happened_by_the_speed(bus: Bus) -> None:
-    start = now_ms()
+    start = now_ms() - 60_000
     await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 900)]])
     await write(bus, FEEDS[1], [[trade(1, start + 300)], [trade(2, start + 1200)]])
     loop = asyncio.get_running_loop()
@@ -81,6 +81,20 @@ async def test_several_feeds_take_as_long_as_what_happened_by_the_speed(bus: Bus
             # Never before it is due.
             assert loop.time() - started >= (each.item.timestamp - start) / 1000 / 3
     assert seen == [("binance", "1"), ("kraken", "1"), ("binance", "2"), ("kraken", "2")]
+
+
+async def test_a_replay_without_an_end_ends_with_what_was_there_when_it_began(bus: Bus) -> None:
+    """A feed that goes on as fast as it is replayed would never end."""
+    start = now_ms() - 2000
+    await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 1000)]])
+    async with connect(bus.url) as client, asyncio.timeout(100):
+        for replay in (client.replay(*FEEDS[0], start, speed=2), client.replay(FEEDS[:1], start, speed=2)):
+            found = []
+            async for each in replay:
+                if not found:
+                    await write(bus, FEEDS[0], [[trade(3, now_ms() + 60_000)], [trade(4, now_ms() + 3_600_000)]])
+                found.append(each.item if isinstance(each, Replayed) else each)
+            assert found == [trade(1, start), trade(2, start + 1000)]
 
 
 async def test_an_hour_passes_in_a_second_where_that_is_the_speed(bus: Bus) -> None:

@@ -145,7 +145,7 @@ async def test_of_replays_of_one_name_that_start_together_one_runs(bus: Bus) -> 
 
 
 async def test_the_command_publishes_until_the_end_or_ctrl_c(bus: Bus, tmp_path: Path) -> None:
-    start = now_ms()
+    start = now_ms() - 7_200_000
     await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 3_600_000)]])
     await write(bus, FEEDS[1], [[trade(1, start + 1)]])
     env = environment(tmp_path, TICKWIRE_NATS_URL=bus.url)

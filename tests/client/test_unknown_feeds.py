@@ -104,7 +104,6 @@ async def test_a_time_of_which_nothing_is_known_is_a_gap(bus: Bus, market: tuple
     start = now_ms() - 3_600_000
     await write(bus, market, [[trade(1, start)], [trade(2, start + 1000)]])
     spans = [
-        (start + 60_000, None, Gap(since=start + 60_000, until=None, reason=NOTHING)),
         (start + 60_000, start + 90_000, Gap(since=start + 60_000, until=start + 90_000, reason=NOTHING)),
         (start - 9000, start - 1000, Gap(since=start - 9000, until=start, reason=BEGINS_LATE)),
     ]
@@ -114,6 +113,9 @@ async def test_a_time_of_which_nothing_is_known_is_a_gap(bus: Bus, market: tuple
             published = Replay("x", [Feed("trade", *market)], since, until, math.inf)
             status = await publish_replay(bus, published, lambda _: None)
             assert (status.state, status.trades, status.gaps) == ("ended", 0, 1)
+        before = now_ms()
+        (gap,) = [each async for each in client.replay(*market, start + 60_000)]
+        assert isinstance(gap, Gap) and gap.until is not None and before <= gap.until <= now_ms()
         # Between two messages, of which the later one names the one before, nothing was traded.
         assert [each async for each in client.replay(*market, start + 1, start + 999)] == []
 

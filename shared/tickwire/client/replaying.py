@@ -13,6 +13,7 @@ from tickwire.client.replay import Replayed, Wanted, due_together, one_by_one, r
 from tickwire.client.replay_feeds import FeedName, book_view, replay_feeds
 from tickwire.client.stream import Streams
 from tickwire.model.feeds import feed
+from tickwire.model.times import now_ms
 
 
 class Replays:
@@ -39,7 +40,9 @@ class Replays:
     ) -> AsyncGenerator[Replayed, None]: ...
 
     def replay(self, *feeds: Any, **when: Any) -> AsyncGenerator[Any, None]:
-        """The past in `[since, until)`, `speed` times as fast as it happened; without `until` to now. Then it ends.
+        """The past in `[since, until)`, `speed` times as fast as it happened. Then it ends.
+
+        Without `until` it ends where the present was when it began: feeds may go on meanwhile.
 
         `replay("binance", "BTC/USDT", since)` yields trades, and gaps in their place. No feed needs to run.
 
@@ -70,7 +73,7 @@ class Replays:
     def _replay_one(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
     ) -> AsyncGenerator[list[Any], None]:
-        start, end = range_of(since, until)
+        start, end = _ended(since, until)
         return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
 
     def _replay_several(
@@ -83,6 +86,12 @@ class Replays:
         depth: int | None = None,
         cadence_ms: int | None = None,
     ) -> AsyncGenerator[list[Any], None]:
-        start, end = range_of(since, until)
+        start, end = _ended(since, until)
         wanted = Wanted(replay_feeds(feeds), start, end, speed, book_view(depth, cadence_ms))
         return replayed_together(self.bus, wanted)
+
+
+def _ended(since: Time, until: Time | None) -> tuple[int, int]:
+    """A range (ms) that ends now if it has no other end. Raises BadRequest."""
+    start, end = range_of(since, until)
+    return start, now_ms() if end is None else end

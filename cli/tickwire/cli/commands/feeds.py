@@ -134,7 +134,7 @@ def replay(
     exchanges: Exchanges,
     symbols: Symbols,
     since: Annotated[str, typer.Option("--since", metavar="TIME", help=f"Begin here. {TIME}")],
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="End here; at the present end.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="End here; now by default.")] = None,
     speed: Annotated[
         str, typer.Option("--speed", metavar="FACTOR", help="So many times as fast as it happened, or max.")
     ] = "1",

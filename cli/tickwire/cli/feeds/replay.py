@@ -78,10 +78,11 @@ class Progress:
 async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOptions, json: bool) -> int:
     """Publish what feeds had in a range again. Exit code 3 where some is missing, 130 when it is interrupted."""
     feeds, speed = options.feeds(), options.factor()
-    since, until = arguments.span(options.since, options.until, now_ms())
+    now = now_ms()
+    since, until = arguments.span(options.since, options.until, now)
     assert since is not None
     view = book_view(options.depth, options.cadence_ms)
-    wanted = Replay(options.name, feeds, since, until, speed, view)
+    wanted = Replay(options.name, feeds, since, now if until is None else until, speed, view)
     progress = Progress()
 
     async def publish(bus: Bus) -> None:
