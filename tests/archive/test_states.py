@@ -128,7 +128,8 @@ async def test_a_replay_of_tickers_that_are_archived_no_more_ends_with_the_archi
     assert told == [row[:2] for row in states.tickers[BTC]]
     assert isinstance(gap, Gap)
     assert gap.reason == "not archived"
-    assert gap.until is not None and gap.until >= before
+    assert gap.until is not None
+    assert gap.until >= before
 
 
 def tickers_of_parts(root: Path) -> list[Any]:
