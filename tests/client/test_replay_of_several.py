@@ -89,7 +89,7 @@ async def test_a_replay_without_an_end_ends_with_what_was_there_when_it_began(bu
     await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 1000)]])
     async with connect(bus.url) as client, asyncio.timeout(100):
         for replay in (client.replay(*FEEDS[0], start, speed=2), client.replay(FEEDS[:1], start, speed=2)):
-            found = []
+            found = list[object]()
             async for each in replay:
                 if not found:
                     await write(bus, FEEDS[0], [[trade(3, now_ms() + 60_000)], [trade(4, now_ms() + 3_600_000)]])

@@ -114,10 +114,10 @@ async def test_a_time_of_which_nothing_is_known_is_a_gap(bus: Bus, market: tuple
             status = await publish_replay(bus, published, lambda _: None)
             assert (status.state, status.trades, status.gaps) == ("ended", 0, 1)
         before = now_ms()
-        (gap,) = [each async for each in client.replay(*market, start + 60_000)]
-        assert isinstance(gap, Gap)
-        assert gap.until is not None
-        assert before <= gap.until <= now_ms()
+        (last,) = [each async for each in client.replay(*market, start + 60_000)]
+        assert isinstance(last, Gap)
+        assert last.until is not None
+        assert before <= last.until <= now_ms()
         # Between two messages, of which the later one names the one before, nothing was traded.
         assert [each async for each in client.replay(*market, start + 1, start + 999)] == []
 
