@@ -15,6 +15,7 @@ import pytest
 from archive_files.taped import BEGIN, DAY, FEED, GENERATION, Taped, message, write_round
 from tickwire.archive.days_reply import chunks as days_chunks
 from tickwire.archive_files import pages
+from tickwire.archive_files.layout import Through
 from tickwire.archive_files.root import Root, open_root
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
@@ -59,7 +60,7 @@ class Killed:
             parts = list(days_chunks(self._root, request)) if len(self.requests) % 2 == 0 else []
             encode = msgspec.json.encode
         else:
-            parts = list(pages.chunks(self._root, request, pages.Through(GENERATION, MESSAGES)))
+            parts = list(pages.chunks(self._root, request, Through(GENERATION, MESSAGES)))
             encode = msgspec.msgpack.encode
         for part in parts[: self._at_most]:
             await call.reply(encode(part))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from archive_files.taped import BEGIN, DATE, DAY, FEED, HOUR, Taped, message, unchecked, write_round
 from tickwire.archive_files import days, pages
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import Through
 from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.root import FolderRoot
 from tickwire.client.archived import table_of

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from archive_files.taped import BEGIN, DATE, DAY, FEED, HOUR, message, rows_of, times_of, unchecked, write_round
 from tickwire.archive_files import days, layout, merging
 from tickwire.archive_files.added import write_page
-from tickwire.archive_files.pages import Through, chunks
+from tickwire.archive_files.layout import Through
+from tickwire.archive_files.pages import chunks
 from tickwire.archive_files.reading import list_day
 from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.root import FolderRoot, Root

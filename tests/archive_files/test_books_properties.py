@@ -18,8 +18,7 @@ from tickwire.archive_files import days
 from tickwire.archive_files.book_at import book_at
 from tickwire.archive_files.book_parts import BookPartRows
 from tickwire.archive_files.book_rows import book_before
-from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import ArchivedFeed, Through
 from tickwire.archive_files.parts import write_part
 from tickwire.archive_files.root import FolderRoot
 from tickwire.errors import BookUnknown
@@ -136,8 +135,6 @@ def tapes(draw: st.DrawFn) -> tuple[list[Sent], Told]:
             told.after(effective, book)
         for at, state in after:
             told.after(at, state if told.book is not None else None)
-        if not deltas and told.time is not None:
-            told.time = max(told.time, message.received)
     return sent, told
 
 

@@ -9,7 +9,7 @@ import pytest
 from archive_files.taped import BEGIN, DATE, DAY, FEED, GENERATION, HOUR, Taped, message, unchecked, write_round
 from tickwire.archive_files import days, pages, parts
 from tickwire.archive_files.chained_rows import EXPIRED
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import Through
 from tickwire.archive_files.root import FolderRoot
 from tickwire.client.archived import ItemRows, MessageRows
 from tickwire.client.missing import missing

@@ -10,7 +10,8 @@ import pytest
 
 from archive_files.taped import BEGIN, DATE, DAY, FEED, GENERATION, Taped, message, rows_of, unchecked, write_round
 from tickwire.archive_files import days
-from tickwire.archive_files.pages import CHUNK_BYTES, Through, chunks, encoded, fitting
+from tickwire.archive_files.layout import Through
+from tickwire.archive_files.pages import CHUNK_BYTES, chunks, encoded, fitting
 from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.root import Root, open_root
 from tickwire.archive_files.schema import TRADES

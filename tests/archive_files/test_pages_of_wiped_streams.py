@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from archive_files.taped import BEGIN, DATE, DAY, FEED, GENERATION, HOUR, message, unchecked, write_round
 from tickwire.archive_files import days
 from tickwire.archive_files.added import write_page
-from tickwire.archive_files.pages import Through, chunks
+from tickwire.archive_files.layout import Through
+from tickwire.archive_files.pages import chunks
 from tickwire.archive_files.root import FolderRoot, Root
 from tickwire.model.feeds import Trade
 from tickwire.model.messages.archive_writing import TradePage

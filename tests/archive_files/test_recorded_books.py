@@ -13,8 +13,7 @@ from pipeline.recorded_messages import recorded_markets
 from tickwire.archive_files.book_at import book_at
 from tickwire.archive_files.book_parts import BookPartRows
 from tickwire.archive_files.book_rows import book_before
-from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import ArchivedFeed, Through
 from tickwire.archive_files.parts import write_part
 from tickwire.archive_files.root import FolderRoot
 from tickwire.model.feeds import BookDelta, BookDeltas

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from archive.written_books import sides
-from archive_files.taped import BEGIN, GENERATION, unchecked
+from archive_files.taped import BEGIN, DAY, GENERATION, unchecked
 from archive_files.test_books_properties import FEED, LOST, Sent, Told, round_of, tapes
 from tickwire.archive_files import book_at, days, pages
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import Through
 from tickwire.archive_files.root import FolderRoot
 from tickwire.client.missing import missing
 from tickwire.client.replay_books import BookRows, rows_until
@@ -282,6 +282,35 @@ def test_a_book_that_is_lost_on_the_tape_was_live_before(tmp_path: Path) -> None
     first, lost, gap = from_files(root, 2, ReplayedBook(OF, BEGIN, None, ALL), BEGIN, None, later)
     assert (first.timestamp, first.state, first.bids) == (BEGIN, "live", [(1.0, 1.0)])
     assert (lost.state, gap.since, gap.reason) == ("resyncing", BEGIN + 19, "lost")
+
+
+def test_a_book_of_a_day_that_was_closed_meanwhile_names_its_last_message(tmp_path: Path) -> None:
+    """There the tape goes on: with a message that is in it, the book would seem to be interrupted."""
+    tape = [sent(delta(number, number * 10, (1.0, 1.0), snapshot=number == 1), ends=True) for number in range(1, 5)]
+    root, read = FolderRoot(tmp_path), Through(GENERATION, 2)
+    archived(root, tape)
+    assert book_at.book_at(root, FEED, BEGIN + 100, read)[1:3] == (2, 2)
+    (date,) = days.dates_of(root, FEED)
+    days.close_day(root, FEED.on(date), None, unchecked)
+    assert book_at.book_at(root, FEED, BEGIN + 100, read)[1:3] == (4, 4)
+
+
+@pytest.mark.parametrize("count", [0, 2, 3])
+def test_a_publishers_clock_that_is_ahead_moves_no_change(tmp_path: Path, count: int) -> None:
+    """A message without deltas has no time but that of its receipt."""
+    ahead = BookDeltas(exchange="binance", symbol="BTC/USDT", received=BEGIN + 2 * DAY, deltas=[])
+    tape = [
+        sent(delta(1, 0, (1.0, 1.0), snapshot=True), delta(2, 10, (1.0, 2.0)), ends=True),
+        Sent(ahead, lost=False, ends=True),
+        sent(delta(4, 50, (1.0, 4.0), snapshot=True), ends=True),
+    ]
+    root, book = FolderRoot(tmp_path), ReplayedBook(OF, BEGIN, None, ALL)
+    archived(root, tape[:count])
+    found = from_files(root, count, book, BEGIN, None, tape[count:]) if count else checked(from_tape(book, tape))
+    books = [(each.timestamp - BEGIN, each.sequence) for each in found if isinstance(each, Book) and each.timestamp]
+    assert books == [(0, 1), (10, 2), (50, 4)]
+    assert merge(times_of(each) for each in found if isinstance(each, Gap)) == [Range(BEGIN + 10, BEGIN + 50)]
+    assert len(days.dates_of(root, FEED)) == (1 if count else 0)
 
 
 def test_books_come_at_most_as_often_as_the_cadence_says_and_the_last_state_comes() -> None:

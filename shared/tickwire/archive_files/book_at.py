@@ -19,8 +19,7 @@ from tickwire.archive_files.book_rows import (
     rows_back_to_snapshot,
 )
 from tickwire.archive_files.certificate import gap_times
-from tickwire.archive_files.layout import ArchivedFeed, date_of
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import ArchivedFeed, Through, date_of
 from tickwire.archive_files.reading import open_parquet
 from tickwire.archive_files.root import Absent, Root
 from tickwire.errors import BookUnknown, NotArchived, StorageError
@@ -50,7 +49,7 @@ def chunks(root: Root, request: ArchivedBookRequest, through: Through) -> Iterat
             update=found.update,
             until=found.until,
             is_end=is_end,
-            sequence=through.sequence,
+            sequence=found.sequence,
             stream=through.stream,
             chunk=begin // CHUNK_LEVELS,
             more=begin + CHUNK_LEVELS < last,
@@ -77,7 +76,7 @@ def book_at(root: Root, feed: ArchivedFeed, time: int, through: Through) -> File
             continue
         if levels is None:
             raise BookUnknown(f"there is no {feed} before {iso_ms(time)}", "choose a later time")
-        return FiledBook(date_of(time), levels.update, newest.until, levels)
+        return FiledBook(date_of(time), newest.sequence, levels.update, newest.until, levels)
     raise StorageError(f"the files of {feed} vanish while they are read", "only the archive may write to its folder")
 
 

@@ -58,11 +58,9 @@ class BookChain:
 
     def open(self, message: BookDeltas) -> None:
         """Begin a message: one without deltas interrupts the book."""
-        if not message.deltas:
-            if self.update is not None:
-                self.interrupt(NEW_PUBLISHER, self.until)
-            if self.until is not None or self.lost is not None:
-                self.until = max(self.until or 0, message.received)
+        # Its receipt is by another clock: a later one would be the time of changes that come after it.
+        if not message.deltas and self.update is not None:
+            self.interrupt(NEW_PUBLISHER, self.until)
 
     def take(self, delta: BookDelta, received: int) -> Step:
         """What the next delta, of a message `received` at a time (ms), does."""

@@ -140,7 +140,7 @@ class _FeedParts:
             chain.interrupt(taken.lost, chain.until)
         chain.open(message)
         if not message.deltas:
-            self._rows_at(message.received).update = chain.update
+            self._rows_at(message.received if chain.until is None else chain.until).update = chain.update
             self._since = chain.until if self._since is None else self._since
         for delta in message.deltas:
             # Before the book changes: a day begins with the book as it was.

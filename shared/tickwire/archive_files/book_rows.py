@@ -45,10 +45,11 @@ class FiledBook(NamedTuple):
     """A book as of the end of a file, `until` (ms), after the exchange's update number `update`.
 
     `levels` and `update` are None where the book is not known, because of `lost`, `until` where it never was. `day` is
-    that of the file.
+    that of the file, `sequence` the last message of the stream that is in it or in an earlier one.
     """
 
     day: date
+    sequence: int
     update: int | None
     until: int | None
     levels: Levels | None
@@ -212,7 +213,9 @@ def _book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> 
     levels = None if update is None else levels_of(rows_back_to_snapshot(root, newest.path))
     # A gap that goes on keeps its reason.
     lost = newest.meta.gaps[-1].reason if newest.meta.gaps else RESYNCHRONISED
-    return FiledBook(newest.day, update, newest.meta.until, levels, lost)
+    # A day that was closed meanwhile has later messages, too.
+    last = [each.last for each in newest.meta.covered if each.generation == generation]
+    return FiledBook(newest.day, max([done, *last]), update, newest.meta.until, levels, lost)
 
 
 def files_backwards(

@@ -22,8 +22,10 @@ from tickwire.archive_files.layout import (
     DATA,
     ArchivedFeed,
     FeedDay,
+    Through,
     date_of,
     date_of_folder,
+    is_later,
     is_unmerged,
 )
 from tickwire.archive_files.merging import merged_rows
@@ -254,10 +256,11 @@ def _neighbours(root: Root, day: FeedDay) -> Neighbours:
     return Neighbours(next(filter(None, before), None), next(filter(None, after), None))
 
 
-def days(root: Root, feed: ArchivedFeed, since: int, until: int) -> list[Certificate]:
+def days(root: Root, feed: ArchivedFeed, since: int, until: int, through: Through | None = None) -> list[Certificate]:
     """A certificate for each day with a time in `[since, until)` (ms), also for those that have none.
 
-    A day without certificate is `open` if it has files, else `removed` or `missing`, with version 0.
+    With `through` they are without parts of later messages. A day without certificate is `open` if it has files, else
+    `removed` or `missing`, with version 0.
     Raises StorageError.
     """
     removed = removal.removed_of(root, feed)
@@ -265,18 +268,21 @@ def days(root: Root, feed: ArchivedFeed, since: int, until: int) -> list[Certifi
     first = date_of(since)
     count = (date_of(until - 1) - first).days + 1 if until > since else 0
     dates = (first + timedelta(days=number) for number in range(count))
-    return [_day(root, feed.on(each), each in known, removed is not None and removed.includes(each)) for each in dates]
+    return [
+        _day(root, feed.on(each), each in known, removed is not None and removed.includes(each), through)
+        for each in dates
+    ]
 
 
-def _day(root: Root, day: FeedDay, has_folder: bool, removed: bool) -> Certificate:
+def _day(root: Root, day: FeedDay, has_folder: bool, removed: bool, through: Through | None) -> Certificate:
     certified = read_certificate(root, day) if has_folder else None
-    names = root.names(day.folder) if has_folder else []
+    names = [each for each in root.names(day.folder) if not is_later(each, through)] if has_folder else []
     if not names or (removed and names == [CERTIFICATE]):
         nothing = _certificate(day, certificate.NOTHING, DayTotals(day, Unit()))
         return msgspec.structs.replace(nothing, condition="removed") if removed else nothing
     if certified is not None and not any(map(is_unmerged, names)):
         return certified
-    listing = list_day(root, day)
+    listing = list_day(root, day, through)
     if certified is not None and not listing.has_parts:
         return certified
     found = _watched(root, day, listing, None)

@@ -59,6 +59,17 @@ def sequences_of(name: str) -> Sequences | None:
     return Sequences(*map(int, match.groups())) if match else None
 
 
+class Through(NamedTuple):
+    """All messages of a feed's stream up to `sequence` are in files. `generation` is in the names of its parts, ms.
+
+    `stream` is when the stream was created (ms), 0 if that is not known.
+    """
+
+    generation: int
+    sequence: int
+    stream: int = 0
+
+
 class AddedName(NamedTuple):
     """What the name of an added file says: the range that it proves (ms), and a digest of its content."""
 
@@ -81,6 +92,12 @@ def added_of(name: str) -> AddedName | None:
 def is_unmerged(name: str) -> bool:
     """Whether a file shows that its day is to be closed, or closed again."""
     return sequences_of(name) is not None or added_of(name) is not None
+
+
+def is_later(name: str, through: Through | None) -> bool:
+    """Whether a file is a part with messages after `through`; never without."""
+    found = sequences_of(name)
+    return through is not None and found is not None and (found.generation, found.last) > through[:2]
 
 
 class ArchivedFeed(NamedTuple):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from tickwire.archive_files.added import NO_SEQUENCE
 from tickwire.archive_files.book_rows import end_at
 from tickwire.archive_files.days import dates_of
-from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.layout import ArchivedFeed, Through
 from tickwire.archive_files.reading import START, Begin, DayFile, day_rows, removed_meanwhile
 from tickwire.archive_files.removal import removed_between
 from tickwire.archive_files.root import Root
@@ -29,17 +29,6 @@ BATCH_ROWS = 4096
 """Rows of a chunk: about 260 KB, if ids are short."""
 CHUNK_BYTES = 480 * 1024
 """Most bytes of a chunk's rows: a message has 512 KiB at most."""
-
-
-class Through(NamedTuple):
-    """All messages of a feed's stream up to `sequence` are in files. `generation` is in the names of its parts, ms.
-
-    `stream` is when the stream was created (ms), 0 if that is not known.
-    """
-
-    generation: int
-    sequence: int
-    stream: int = 0
 
 
 class Position(NamedTuple):

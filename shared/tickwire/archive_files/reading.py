@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tickwire.archive_files.candle_rows import folded
 from tickwire.archive_files.file_meta import FileMeta, merge_covered
-from tickwire.archive_files.layout import DATA, FeedDay, Sequences, added_of, sequences_of
+from tickwire.archive_files.layout import DATA, FeedDay, Sequences, Through, added_of, is_later, sequences_of
 from tickwire.archive_files.root import Absent, Root, storage_errors
 from tickwire.archive_files.schema import CANDLES, meta_of, schema_of
 from tickwire.errors import StorageError
@@ -94,18 +94,18 @@ class DayListing:
         return max((each.edition for each in self.metas), default=0)
 
 
-def list_day(root: Root, day: FeedDay) -> DayListing:
-    """The files of a day; none if there is no such day. Raises StorageError."""
+def list_day(root: Root, day: FeedDay, through: Through | None = None) -> DayListing:
+    """The files of a day without parts of messages after `through`; none without such a day. Raises StorageError."""
     for _ in range(LISTINGS):
         try:
-            return _listed(root, day)
+            return _listed(root, day, through)
         except Absent:
             continue
     raise StorageError(f"the files of {day} vanish while they are read", "only the archive may write to its folder")
 
 
-def _listed(root: Root, day: FeedDay) -> DayListing:
-    names = root.names(day.folder)
+def _listed(root: Root, day: FeedDay, through: Through | None) -> DayListing:
+    names = [each for each in root.names(day.folder) if not is_later(each, through)]
     files, superseded, covered = [], [], list[Sequences]()
     if DATA in names:
         files.append(_described(root, day.data))

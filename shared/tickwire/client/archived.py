@@ -39,12 +39,17 @@ AnyFeed: TypeAlias = Feed | ArchivedFeed
 _decode = msgspec.msgpack.Decoder(ArchivedTrades).decode
 
 
-async def days(bus: Bus, feed: AnyFeed, since: int | None, until: int | None) -> list[Certificate]:
+async def days(
+    bus: Bus, feed: AnyFeed, since: int | None, until: int | None, rows: ArchivedTrades | None = None
+) -> list[Certificate]:
     """The days of a feed from the first to the last one that the archive has of `[since, until)` (ms).
 
+    With `rows` they are as they were when these were read: what is archived since then is left out.
     Outlives a restart of the archive. Raises NotArchived, NoSuchService, StorageError, RequestTimeout.
     """
     request = DaysRequest(kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol, since=since, until=until)
+    if rows is not None and rows.stream:
+        request = msgspec.structs.replace(request, sequence=rows.sequence, stream=rows.stream)
     decode, attempts = partial(messages.decode, kind=ArchivedDays), Attempts("archive.days")
     asked = partial(bus.request_chunks, "archive.days", request, decode, timeout_s=ANSWER_S)
     while True:
@@ -142,8 +147,9 @@ async def row_pages(
     async with aclosing(chunks(bus, feed, since, until, waits="archive" in bus.service_wait.expected)) as parts:
         try:
             part = await anext(parts)
-            # After the first chunk, which decides where the archive ends: what its rounds say until then is in files.
-            certificates = await days(bus, feed, since, None)
+            # After the first chunk, which decides where the archive ends: what its rounds say until then is in files,
+            # and what later ones say comes with the tape.
+            certificates = await days(bus, feed, since, None, part)
         except (NoSuchService, NotArchived) as error:
             past.refusal = error
             return

@@ -105,8 +105,8 @@ class ReplayedBook:
     def message(self, message: BookDeltas) -> None:
         """Take the deltas of a message of the tape."""
         self._chain.open(message)
-        if self._chain.update is None and self._is_known and (self._until is None or message.received < self._until):
-            self._lost(message.received)
+        if self._chain.update is None and self._is_known:
+            self._lost(self._time)
         for delta in message.deltas:
             if self.over:
                 return

@@ -7,7 +7,7 @@ from datetime import date
 
 from tickwire.archive.stream_feeds import feeds_of
 from tickwire.archive_files import days
-from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, begin_of
+from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, Through, begin_of
 from tickwire.archive_files.removal import removed_of
 from tickwire.archive_files.root import Root
 from tickwire.errors import NotArchived
@@ -19,8 +19,11 @@ CHUNK_DAYS = 100
 """Days of one message: a certificate has about 3 KiB, and more only with many gaps or ranges."""
 
 
-def chunks(root: Root, request: DaysRequest) -> Iterator[ArchivedDays]:
-    """The chunks of the reply. Raises NotArchived if the feed has no files, StorageError, BadRequest."""
+def chunks(root: Root, request: DaysRequest, through: Through | None = None) -> Iterator[ArchivedDays]:
+    """The chunks of the reply, without parts of messages after `through`.
+
+    Raises NotArchived if the feed has no files, StorageError, BadRequest.
+    """
     feed = ArchivedFeed(request.kind, request.exchange, request.symbol)
     dates = archived_dates(root, feed)
     # Days before the first and after the last one with files, or that had some, are not listed: there are none.
@@ -30,7 +33,7 @@ def chunks(root: Root, request: DaysRequest) -> Iterator[ArchivedDays]:
     number = 0
     while True:
         later = min(until, since - since % DAY_MS + CHUNK_DAYS * DAY_MS)
-        found: list[Certificate] = days.days(root, feed, since, later)
+        found: list[Certificate] = days.days(root, feed, since, later, through)
         yield ArchivedDays(days=found, chunk=number, more=later < until)
         if later >= until:
             return

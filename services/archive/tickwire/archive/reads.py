@@ -1,7 +1,8 @@
-"""Answers `archive.trades`, `archive.rows`, `archive.bars` and `archive.book` from the files.
+"""Answers `archive.days`, `archive.trades`, `archive.rows`, `archive.bars` and `archive.book` from the files.
 
 | subject | direction | what |
 |---|---|---|
+| `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks |
 | `archive.trades` | answers | ArchivedTradesRequest -> ArchivedTrades in MessagePack, in chunks |
 | `archive.rows` | answers | ArchivedRowsRequest -> ArchivedTrades in MessagePack, in chunks |
 | `archive.bars` | answers | ArchivedBarsRequest -> ArchivedBars, in chunks |
@@ -17,11 +18,11 @@ import asyncio
 import msgspec
 from nats.js.errors import NotFoundError
 
+from tickwire.archive import days_reply
 from tickwire.archive.days_reply import archived_dates
 from tickwire.archive_files import bars, pages
 from tickwire.archive_files import book_at as books
-from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.pages import Through
+from tickwire.archive_files.layout import ArchivedFeed, Through
 from tickwire.archive_files.root import Root
 from tickwire.archive_files.schema import schema_of
 from tickwire.bus import streams
@@ -30,7 +31,7 @@ from tickwire.bus.fenced_entries import FencedEntries
 from tickwire.bus.service import Call
 from tickwire.model.messages.archived_book import ArchivedBookRequest
 from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
-from tickwire.model.messages.archiving import ArchiveCheckpoint
+from tickwire.model.messages.archiving import ArchiveCheckpoint, DaysRequest
 from tickwire.tape.layout import layout_of
 
 
@@ -40,6 +41,18 @@ class Reads:
     def __init__(self, bus: Bus, root: Root) -> None:
         self._bus = bus
         self._root = root
+
+    async def answer_days(self, request: DaysRequest, call: Call) -> None:
+        """Reply to `archive.days`. Raises NotArchived, BadRequest."""
+        through = None
+        if request.sequence is not None:
+            present = await self._through(ArchivedFeed(request.kind, request.exchange, request.symbol))
+            if present.stream == request.stream:
+                through = present._replace(sequence=request.sequence)
+        chunks = days_reply.chunks(self._root, request, through)
+        # Listing a store and reading certificates takes seconds.
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(chunk)
 
     async def answer_trades(self, request: ArchivedTradesRequest, call: Call) -> None:
         """Reply to `archive.trades` and `archive.rows`. Raises NotArchived, as `archive.days` does; BadRequest."""

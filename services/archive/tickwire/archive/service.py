@@ -25,7 +25,6 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from tickwire.archive import days_reply
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.reads import Reads
 from tickwire.archive.stream_archive import StreamArchive
@@ -34,7 +33,7 @@ from tickwire.bus import streams
 from tickwire.bus.broker_identity import broker_unchanged
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Leases, open_leases
-from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.bus.service import Endpoint, serve
 from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import ConfigError, StorageError
 from tickwire.model.feeds.layout import archived_streams
@@ -75,7 +74,7 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
         with metrics.reading(archive.measured), metrics.ready.checked("storage", archive.trouble):
             reads = Reads(bus, root)
             endpoints: list[Endpoint[Any]] = [
-                Endpoint("archive.days", DaysRequest, archive.answer_days, concurrent=4),
+                Endpoint("archive.days", DaysRequest, reads.answer_days, concurrent=4),
                 Endpoint("archive.trades", ArchivedTradesRequest, reads.answer_trades, concurrent=4),
                 Endpoint("archive.rows", ArchivedRowsRequest, reads.answer_trades, concurrent=2),
                 # One at a time: it reads whole days.
@@ -117,13 +116,6 @@ class Archive:
         """Why the root cannot be written at present; None if it can."""
         troubles = [self._unreachable, *(each.trouble for each in self.streams)]
         return next((str(each) for each in troubles if each is not None), None)
-
-    async def answer_days(self, request: DaysRequest, call: Call) -> None:
-        """Reply to `archive.days`."""
-        chunks = days_reply.chunks(self._root, request)
-        # Listing a store and reading certificates takes seconds.
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            await call.reply(chunk)
 
     async def watch_root(self) -> None:
         """Check now and then whether the root takes files, and remove what killed checks left, until cancelled."""

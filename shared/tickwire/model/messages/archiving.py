@@ -10,13 +10,19 @@ from tickwire.model.times import Count, Sequence, Time
 
 
 class DaysRequest(Struct, frozen=True, kw_only=True):
-    """`archive.days`: the days of a feed between `since` and `until` (ms, half-open); all that there are by default."""
+    """`archive.days`: the days of a feed between `since` and `until` (ms, half-open); all that there are by default.
+
+    With `sequence`, of the stream that was created at `stream` (ms; both as in ArchivedTrades), parts of later messages
+    are left out: the days are as they were when rows up to that message were read.
+    """
 
     kind: str = "trade"
     exchange: Exchange
     symbol: Symbol
     since: Time | None = None
     until: Time | None = None
+    sequence: Sequence | None = None
+    stream: Time = 0
 
 
 class ArchivedDays(Struct, frozen=True, kw_only=True):
