@@ -141,6 +141,21 @@ def test_no_row_is_said_to_come_from_elsewhere_after_splices_and_restarts(
     assert origins_in(opened(folder, epoch + 1), 40) == found
 
 
+@pytest.mark.parametrize("audited", [[], [0], [0, 1]])
+def test_a_row_that_follows_an_audited_page_is_kept_though_that_was_not_spliced_yet(
+    tmp_path: Path, audited: list[int]
+) -> None:
+    """It is newer than all rows of the file, and within the range whose rows the page replaces."""
+    store = opened(tmp_path)
+    store.commit([(1, of("tape", [0]))])
+    store.commit([(2, of("audited", audited, 0, 5))])
+    store.commit([(3, of("exchange", [3])), (4, of(None, [7]))])
+    store.flush()
+    assert minutes_in(tmp_path) == [*audited, 3, 7]
+
+    assert origins_in(store, 9)[3:8:4] == ["exchange", None]
+
+
 def test_an_audited_page_removes_rows_that_the_exchange_does_not_have(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit([(1, of("tape", list(range(10))))])

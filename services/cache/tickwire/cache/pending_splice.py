@@ -14,9 +14,10 @@ from tickwire.model.ranges import Range
 
 @dataclass(slots=True)
 class PendingSplice:
-    """Lines by date and pages by stream sequence; `last` is the newest date, `unit` that of the volumes.
+    """Lines by date and pages by stream sequence; `last` is the newest date of the ranges, `unit` that of the volumes.
 
-    Within `whole`, rows of the file that have no line here are removed.
+    Rows up to `last` wait, too: appended at once, they would be removed or described by the earlier pages. Within
+    `whole`, rows of the file that have no line here are removed.
     """
 
     lines: dict[int, bytes] = field(default_factory=dict)
@@ -33,7 +34,7 @@ class PendingSplice:
         lines = format_rows(rows).split(b"\n")
         self.lines.update((row[0], line + b"\n") for row, line in zip(rows, lines, strict=False))
         self.pages[seq] = page
-        self.last = max([self.last, *(row[0] for row in rows[-1:])])
+        self.last = max(self.last, page.until - 1)
 
     def splice_into(self, file: KeyFiles) -> None:
         """Splice the pages into the file of their key. Raises CacheFileError, OSError."""
