@@ -19,6 +19,7 @@ INSTALL = {
     "faketime": "apt-get install -y faketime",
     "systemd": "apt-get install -y systemd",
     "tmux": "apt-get install -y tmux",
+    "nginx": "apt-get install -y --no-install-recommends nginx",
 }
 
 

@@ -50,6 +50,15 @@ class Seen:
         """Wait until there is a button whose label begins so."""
         await self.page.until(f"document.querySelector({_button(label)}) !== null")
 
+    async def do(self, action: str, body: str) -> None:
+        """Press a button that is put into the page, which asks for an action."""
+        await self.page.evaluate(f"""{{
+            const button = document.createElement("button");
+            Object.assign(button.dataset, {{ do: {json.dumps(action)}, body: {json.dumps(body)} }});
+            document.body.append(button);
+            button.click();
+        }}""")
+
     async def focus(self, label: str) -> None:
         """Put the focus on the button whose label begins so."""
         await self.page.evaluate(f"document.querySelector({_button(label)}).focus()")

@@ -73,9 +73,5 @@ async def test_with_the_password_in_the_address_everything_works(
             seen = Seen(page, f"http://{url}")
             await seen.until_text("#connection", "connected")
             await seen.until_text("#errors", "no streamer is running")
-            await page.evaluate("document.body.append(Object.assign(document.createElement('button'), {id: 'own'}))")
-            await page.evaluate(
-                "Object.assign(document.getElementById('own').dataset, {do: 'cancel', body: '{\"id\":\"x\"}'})"
-            )
-            await page.evaluate("document.getElementById('own').click()")
+            await seen.do("cancel", '{"id":"x"}')
             await seen.until_text("#said", "no fetcher is running")

@@ -62,7 +62,7 @@ def refusal(settings: WebSettings, asked: Asked) -> Refusal | None:
     if not _is_ours(settings, _hostname(named)):
         return Refusal(403, "this name is not one of the page's; add it to web.names")
     if not _same_origin(asked, named):
-        return Refusal(403, "the request comes from another site")
+        return Refusal(403, "the request comes from another site, or through a proxy that does not pass its Host on")
     if asked.method not in SAFE:
         kind = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
