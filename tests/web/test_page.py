@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
+import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
@@ -19,8 +20,10 @@ from support.hearing import reports
 from support.influx_api import Server, serving
 from support.pipeline import Pipeline
 from support.ports import free_port
+from tickwire.model import messages
 from tickwire.model.feeds import Feed
 from tickwire.model.messages import ErrorReply, Job
+from tickwire.model.messages.archive import Certificate
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from web.seen import Seen
@@ -50,6 +53,7 @@ async def seen(line: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     """The page of the module's pipeline in a browser, with every service; a feed of trades runs."""
     line.env["TICKWIRE_WEB_PORT"] = str(free_port())
     line.env["TICKWIRE_ARCHIVE_ROOT"] = str(line.folder / "archive")
+    line.env["TICKWIRE_ARCHIVE_PART_MINUTES"] = "0.02"
     url = f"http://127.0.0.1:{line.env['TICKWIRE_WEB_PORT']}"
     database = Server("Token t", "/api/v2/write", {"org": "desk", "bucket": "tickwire", "precision": "ns"})
     async with (
@@ -110,6 +114,23 @@ async def test_a_press_on_a_day_has_it_fetched(seen: Seen, line: Pipeline) -> No
     assert opens == list(range(begin, begin + DAY_MS, 3_600_000))
     await seen.open("/")
     await seen.until_row("Jobs", "binance BTC/USDT 1h", "done", "24 of 24")
+
+
+async def test_a_press_on_a_day_of_trades_has_it_archived(seen: Seen, line: Pipeline) -> None:
+    await seen.open("/coverage?days=3")
+    date = datetime.fromtimestamp(now_ms() / 1000 - 86_400, UTC).date()
+    cell = f"binance BTC/USDT trades {date}: "
+    await seen.until_button(f"{cell}nothing is known")
+    await seen.press(cell)
+    await seen.until_button(f"{cell}complete")
+    folder = line.folder / "archive" / "trade" / "exchange=binance" / "symbol=BTC-USDT" / f"date={date}"
+    certificate = messages.decode((folder / "day.json").read_bytes(), Certificate)
+    ids = [int(each) for each in pq.read_table(folder / "data.parquet")["id"].to_pylist()]
+    assert (certificate.condition, certificate.rows, certificate.history) == ("complete", len(ids), len(ids))
+    page = await line.simulator.truth("aggregates", symbol="BTCUSDT", fromId=ids[0] - 1, limit=len(ids) + 2)
+    begin = int(datetime(date.year, date.month, date.day, tzinfo=UTC).timestamp() * 1000)
+    assert ids == [each["id"] for each in page if begin <= each["timestamp"] < begin + DAY_MS]
+    assert ids == [each["id"] for each in page[1:-1]]
 
 
 async def test_a_market_shows_what_the_cache_and_the_tape_have(seen: Seen, line: Pipeline) -> None:
