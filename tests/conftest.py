@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -89,6 +90,15 @@ def _own_secrets() -> Iterator[None]:
     before = redaction._hidden.copy()
     yield
     redaction._hidden.intersection_update(before)
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """Let no later test log to the output of this one, which is closed: each line would print a traceback."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    root.handlers[:] = before
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

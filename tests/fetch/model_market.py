@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tickwire.fetcher.paging_types import PageRequest
 from tickwire.model import timeframes
@@ -30,17 +31,21 @@ class Market:
 
     def candles(self, timeframe: str, grid: Grid | None = None) -> list[Row]:
         """All candles so far, the open one too; on the usual grid unless on another."""
-        on = grid or timeframes.grid(timeframe)
-        sums: dict[int, int] = {}
-        for at in self.trades:
-            if at <= self.now:
-                opened = on.open_of(at)
-                sums[opened] = sums.get(opened, 0) + at // MINUTE % 7 + 1
-        return [row(at, float(volume)) for at, volume in sorted(sums.items())]
+        return list(_candles(self.trades, self.now, grid or timeframes.grid(timeframe)))
 
     def truth(self, since: int, until: int) -> list[Row]:
         """The minutes' candles that open in `[since, until)`."""
         return [each for each in self.candles("1m") if since <= each[0] < until]
+
+
+@lru_cache(maxsize=64)
+def _candles(trades: tuple[int, ...], now: int, on: Grid) -> list[Row]:
+    sums: dict[int, int] = {}
+    for at in trades:
+        if at <= now:
+            opened = on.open_of(at)
+            sums[opened] = sums.get(opened, 0) + at // MINUTE % 7 + 1
+    return [row(at, float(volume)) for at, volume in sorted(sums.items())]
 
 
 Answers = Callable[[Market, PageRequest, int], list[Row]]

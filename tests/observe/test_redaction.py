@@ -104,20 +104,16 @@ async def test_a_signed_url_reaches_neither_an_error_nor_a_log(
     call, parameter = SIGNED[exchange]
     for end in ("API_KEY", "SECRET"):
         monkeypatch.setenv(f"TICKWIRE_{exchange.upper()}_{end}", f"{exchange}{end}9f8e7d6c5b4a")
-    before = logging.getLogger().handlers[:]
     async with refusing(status) as (url, asked):
         settings = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False, "timeout_on_exit": 0})
         async with opening.open_exchange(exchange, settings, credentials(exchange)) as opened:
             calls = Calls(opened, FetcherSettings(attempts=2, backoff_s=0.01), 1, FetcherMetrics(CollectorRegistry()))
             logs.configure(LogSettings(format="json"))
-            try:
-                with pytest.raises(ExchangeFailed) as failed:
-                    await calls("the account", lambda: call(opened))
-                logging.getLogger("of.a.library").exception("it failed", exc_info=failed.value)
-                bug: BaseException | None = failed.value.__cause__
-                told = str(InternalError(f"the job met a bug: {bug!r}"))
-            finally:
-                logging.getLogger().handlers[:] = before
+            with pytest.raises(ExchangeFailed) as failed:
+                await calls("the account", lambda: call(opened))
+            logging.getLogger("of.a.library").exception("it failed", exc_info=failed.value)
+            bug: BaseException | None = failed.value.__cause__
+            told = str(InternalError(f"the job met a bug: {bug!r}"))
     # Each attempt signs the second at which it is made.
     raw = [request.query[parameter] for request in asked]
     signatures = [quote(each, safe="") for each in raw]
@@ -188,13 +184,9 @@ def test_a_key_of_several_lines_is_left_out_in_every_form_that_a_log_gives_it(
     key = "\n".join(lines)
     monkeypatch.setenv("TICKWIRE_COINBASE_SECRET", key)
     credentials("coinbase")
-    before = logging.getLogger().handlers[:]
     logs.configure(LogSettings(format="json"))
-    try:
-        logging.getLogger("of.a.library").error("no key: %s", key)
-        logging.getLogger("of.a.library").error("no key: %r", key)
-    finally:
-        logging.getLogger().handlers[:] = before
+    logging.getLogger("of.a.library").error("no key: %s", key)
+    logging.getLogger("of.a.library").error("no key: %r", key)
     shown = capfd.readouterr().err + described(ValueError(key)) + described(ValueError(repr(key))) + redacted(lines[1])
     assert shown.count("no key") == 2
     assert "5eC4e7" not in shown

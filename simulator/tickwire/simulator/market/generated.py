@@ -124,10 +124,19 @@ def noise(key: int, timestamp: Ints) -> Floats:
         lattice = uniform(key ^ octave, np.arange(origin, last // period + 3, dtype=np.int64))
         lattice = (lattice * 2 - 1) * amplitude
         x = (timestamp - origin * period) * (1.0 / period)
-        cell = x.astype(np.int64)
-        x -= cell
-        left = lattice[cell]
-        total += left + (lattice[cell + 1] - left) * (x * x * (3 - 2 * x))
+        left, rise = lattice[0], lattice[1] - lattice[0]
+        if len(lattice) > 3:
+            cell = x.astype(np.int64)
+            x -= cell
+            left, rise = lattice[cell], np.diff(lattice)[cell]
+        # left + rise * (x * x * (3 - 2 * x)), in place: half of the time.
+        smooth = x * -2
+        smooth += 3
+        x *= x
+        x *= smooth
+        x *= rise
+        x += left
+        total += x
     return total
 
 
