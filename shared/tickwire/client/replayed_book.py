@@ -77,7 +77,7 @@ class ReplayedBook:
     def interrupt(self, reason: str, at: int | None = None) -> None:
         """The book is not known any more, since `at` (ms) or its last change, until a snapshot comes."""
         self._chain.interrupt(reason, self._chain.until if at is None else at)
-        self._lost(self._time)
+        self._lost()
 
     def missing(self, gap: Missing) -> None:
         """Changes of a time are missing, by the archive; what comes before it was taken."""
@@ -106,7 +106,7 @@ class ReplayedBook:
         """Take the deltas of a message of the tape."""
         self._chain.open(message)
         if self._chain.update is None and self._is_known:
-            self._lost(self._time)
+            self._lost()
         for delta in message.deltas:
             if self.over:
                 return
@@ -236,12 +236,12 @@ class ReplayedBook:
         )
         self._put(self._time, nothing)
 
-    def _lost(self, time: int) -> None:
+    def _lost(self) -> None:
         """Publish the last book that was known, then that there is none."""
         self._settle()
         if (self._chain.lost_at or 0) > self.since:
             self._begin()
-        self._lose(time)
+        self._lose(self._time)
 
     def _set(self, bids: list[Level], asks: list[Level]) -> None:
         self._sides = ({level[0]: level for level in bids}, {level[0]: level for level in asks})

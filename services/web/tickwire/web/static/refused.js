@@ -2,7 +2,7 @@
 // another site, for which a browser names the page's origin; for this script it names none.
 
 addEventListener("error", ({ target }) => {
-  if (target.tagName !== "SCRIPT") return;
+  if (!target.src?.endsWith("/static/page.js")) return;
   const tell = () => {
     const place = document.getElementById("connection");
     place.className = "lost";
