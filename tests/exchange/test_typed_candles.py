@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exchange.market_kinds import market
@@ -112,25 +112,27 @@ numbers = st.lists(st.tuples(decimals, decimals, decimals, decimals, decimals), 
 )
 
 
-@pytest.mark.parametrize(
-    ("exchange", "kind", "candle", "answer"), CASES, ids=[f"{each[0]}-{each[1]}" for each in CASES]
-)
-def test_a_page_is_read_as_the_parser_of_ccxt_reads_each_candle(
-    exchange: str, kind: str, candle: Callable[[Numbers], Any], answer: Callable[[list[Any]], Any]
-) -> None:
-    made, plain = reader(exchange), getattr(ccxt.async_support, exchange)({})
+@pytest.fixture(scope="module")
+def readers() -> list[tuple[Any, Any]]:
+    """For each case, the exchange whose pages are read and ccxt's own."""
+    return [(reader(exchange), getattr(ccxt.async_support, exchange)({})) for exchange, *_ in CASES]
 
-    @given(rows=numbers)
-    def compare(rows: list[Numbers]) -> None:
+
+# To make a page takes ten times as long as to read it: each is read by every exchange.
+@settings(max_examples=300)
+@given(rows=numbers)
+def test_a_page_is_read_as_the_parser_of_ccxt_reads_each_candle(
+    readers: list[tuple[Any, Any]], rows: list[Numbers]
+) -> None:
+    for (exchange, kind, candle, answer), (made, plain) in zip(CASES, readers, strict=True):
         written = [candle(each) for each in rows]
         candles, page = read(made, kind, json.dumps(answer(written)))
-        assert isinstance(candles, CandleTexts)
-        assert page is candles.rows, "the parser had to read it"
-        assert [list(each) for each in page] == [plain.parse_ohlcv(each, market(kind)) for each in written]
-        assert all(type(each) is float for row in page for each in row[1:])
-        assert all(type(row[0]) is int for row in page)
-
-    compare()
+        assert isinstance(candles, CandleTexts), (exchange, kind)
+        assert page is candles.rows, f"the parser had to read it: {exchange} {kind}"
+        expected = [plain.parse_ohlcv(each, market(kind)) for each in written]
+        assert [list(each) for each in page] == expected, (exchange, kind)
+        assert all(type(each) is float for row in page for each in row[1:]), (exchange, kind)
+        assert all(type(row[0]) is int for row in page), (exchange, kind)
 
 
 def usual(count: int) -> list[Numbers]:
