@@ -15,11 +15,7 @@ REQUIRED = "REQUIRE_PROGRAMS"
 INSTALL = {
     "node": f"apt-get install -y nodejs npm && npm ci --prefix {EXAMPLES.name}",
     "chromium": f"apt-get install -y chromium nodejs npm && npm ci --prefix {EXAMPLES.name}",
-    "influxdb": "apt-get install -y influxdb",
-    "faketime": "apt-get install -y faketime",
-    "systemd": "apt-get install -y systemd",
-    "tmux": "apt-get install -y tmux",
-    "nginx": "apt-get install -y --no-install-recommends nginx",
+    **{name: f"apt-get install -y {name}" for name in ("influxdb", "faketime", "systemd", "tmux", "nginx")},
 }
 
 
