@@ -22,10 +22,8 @@ def at(url: str, urls: Any) -> Any:
 
 @asynccontextmanager
 async def client(url: str, exchange: str = "binance", *, pro: bool = False, **settings: Any) -> AsyncIterator[Any]:
-    """Unmodified ccxt against the simulator at `url`, without its throttle, and patient: a busy machine is slow.
-
-    Without TLS, which a simulator has not: each instance reads the certificates of all authorities (20 ms).
-    """
+    """Unmodified ccxt against the simulator at `url`, without its throttle, and patient: a busy machine is slow."""
+    # No TLS is verified, as there is none: each instance would read the certificates of all authorities (20 ms).
     made = getattr(ccxt.pro if pro else ccxt.async_support, exchange)(
         {"enableRateLimit": False, "timeout_on_exit": 0, "timeout": 60_000, "verify": False, **settings}
     )
