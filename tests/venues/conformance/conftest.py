@@ -48,7 +48,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     found: dict[str, dict[str, str]] = {}
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.getreports(outcome):
-            properties = dict(report.user_properties)
+            # A file that cannot be imported has a report without any.
+            properties = dict(getattr(report, "user_properties", ()))
             if RESULT in properties:
                 name, check = properties[RESULT]
                 result = str(properties.get("differs", "passed")) if outcome == "passed" else "failed"
