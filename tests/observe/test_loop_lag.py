@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tickwire.observe import loop_lag
+from tickwire.observe.loop_lag import IDLE_INTERVAL_MS, INTERVAL_MS, Pace
 
 pytestmark = pytest.mark.actors
 
@@ -37,3 +38,33 @@ async def test_a_stall_that_waits_for_a_core_is_none_of_cpu() -> None:
     stood, used = await longest(0.3, busy=False)
     assert stood >= 280
     assert used < 100
+
+
+@pytest.mark.parametrize(
+    ("own", "wake_up_us", "share_of_slow"),
+    [
+        # On cores that sleep a wake-up takes 50 to 230 us: the faster timer alone is no work.
+        (0.0, 50, 1.0),
+        (0.01, 230, 1.0),
+        # Real work: one second in six at most.
+        (0.04, 50, 1 / 6),
+        (0.2, 50, 0.0),
+    ],
+)
+def test_an_idle_process_is_woken_seldom_whatever_a_wake_up_takes(
+    own: float, wake_up_us: float, share_of_slow: float
+) -> None:
+    pace, slow = Pace(0.0), 0
+    for second in range(1, 601):
+        slow += pace.interval == IDLE_INTERVAL_MS
+        pace.passed(float(second), own + wake_up_us / 1000 / pace.interval)
+    assert slow == pytest.approx(share_of_slow * 600, abs=6)
+
+
+def test_a_process_that_begins_to_work_is_measured_closely_within_a_second() -> None:
+    pace = Pace(0.0)
+    for second in range(1, 10):
+        pace.passed(float(second), 0.01)
+    assert pace.interval == IDLE_INTERVAL_MS
+    pace.passed(10.0, 0.2)
+    assert pace.interval == INTERVAL_MS

@@ -1,7 +1,7 @@
 """Measures stalls of the event loop: shows whether something blocks it.
 
-A timer of 5 ms costs up to 1 % of a core, in each process that has nothing else to do: 200 times a second it wakes it.
-So a process that has been idle for some seconds has a slower one.
+A timer of 5 ms costs 1 to 5 % of a core, in each process that has nothing else to do: it wakes it 200 times a second,
+which takes most where the core sleeps in between. So a process that has been idle for some seconds has a slower one.
 
 A busy machine lets a process wait for a core, which no change of a program shortens. So the CPU time of a stall is
 measured beside it: what the event loop's thread used of a core meanwhile. That much of it is left on an idle core.
@@ -21,9 +21,11 @@ INTERVAL_MS = 5
 IDLE_INTERVAL_MS = 25
 """Of the timer while it is idle."""
 IDLE_SHARE = 0.03
-"""CPU of a second, of one core, up to which the event loop's thread is idle in it."""
+"""CPU of a second with the slower timer, of one core, up to which the event loop's thread is idle in it."""
+TRIED_SHARE = 0.06
+"""The same with the faster timer, which alone takes 1 to 5 % itself."""
 IDLE_AFTER_S = 5.0
-"""The slower timer is used after so many idle seconds in a row."""
+"""The slower timer is tried after so many idle seconds in a row."""
 REPORT_EVERY_S = 1.0
 
 
@@ -38,6 +40,20 @@ async def measured(report: Callable[[float, float], None]) -> AsyncIterator[None
         meter.stop()
 
 
+class Pace:
+    """The interval of the timer (ms), by the CPU that the thread took. Pure."""
+
+    def __init__(self, now: float) -> None:
+        self.interval = INTERVAL_MS
+        self._busy_at = now
+
+    def passed(self, now: float, share: float) -> None:
+        """Up to now (s) the thread had so much of a core, since the last call."""
+        if share > (TRIED_SHARE if self.interval == INTERVAL_MS else IDLE_SHARE):
+            self._busy_at = now
+        self.interval = INTERVAL_MS if now - self._busy_at < IDLE_AFTER_S else IDLE_INTERVAL_MS
+
+
 class _Meter:
     """A callback that has itself called again: a task would take two turns of the loop each time."""
 
@@ -45,9 +61,9 @@ class _Meter:
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._interval = INTERVAL_MS
         self._longest = self._most_cpu = 0.0
-        self._reported_at = self._due = self._busy_at = self._loop.time()
+        self._reported_at = self._due = self._loop.time()
+        self._pace = Pace(self._due)
         self._cpu = self._cpu_before = time.thread_time()
 
     def start(self) -> None:
@@ -61,7 +77,7 @@ class _Meter:
 
     def _arm(self) -> None:
         # At instants that other timers have, too, it wakes nobody by itself.
-        self._due = next_instant(self._loop.time(), self._interval)
+        self._due = next_instant(self._loop.time(), self._pace.interval)
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
@@ -72,9 +88,7 @@ class _Meter:
         self._most_cpu = max(self._most_cpu, min(late, cpu - self._cpu_before))
         self._cpu_before = cpu
         if now - self._reported_at >= REPORT_EVERY_S:
-            if cpu - self._cpu > IDLE_SHARE * (now - self._reported_at):
-                self._busy_at = now
-            self._interval = INTERVAL_MS if now - self._busy_at < IDLE_AFTER_S else IDLE_INTERVAL_MS
+            self._pace.passed(now, (cpu - self._cpu) / (now - self._reported_at))
             longest, most_cpu = self._longest, self._most_cpu
             self._longest = self._most_cpu = 0.0
             self._reported_at, self._cpu = now, cpu
