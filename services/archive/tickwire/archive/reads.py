@@ -44,9 +44,10 @@ class Reads:
 
     async def answer_days(self, request: DaysRequest, call: Call) -> None:
         """Reply to `archive.days`. Raises NotArchived, BadRequest."""
-        through = None
+        feed, through = ArchivedFeed(request.kind, request.exchange, request.symbol), None
         if request.sequence is not None:
-            present = await self._through(ArchivedFeed(request.kind, request.exchange, request.symbol))
+            schema_of(feed.kind)
+            present = await self._through(feed)
             if present.stream == request.stream:
                 through = present._replace(sequence=request.sequence)
         chunks = days_reply.chunks(self._root, request, through)
