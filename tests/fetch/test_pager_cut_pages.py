@@ -24,7 +24,8 @@ KEPT = 50
 def paged(market: Market, wanted: Range, planned: int, facts: PagingFacts, *, kept: int | None) -> list[ProvenPage]:
     """The proven pages of a range that was planned at the time `planned` (ms) and is requested at the market's.
 
-    The venue answers with the newest rows of a window that contains its end, or with the newest `kept` from `since` on.
+    The venue answers with the newest rows of a window that contains its end, or with the first ones from `since` on
+    among the newest `kept`, as kraken, gate and hyperliquid do.
     """
 
     def answer(ask: PageRequest) -> list[Row]:
@@ -33,8 +34,9 @@ def paged(market: Market, wanted: Range, planned: int, facts: PagingFacts, *, ke
         if ask.since is None:
             return rows[-ask.limit :]
         until = timeframes.advance(ask.timeframe, ask.since, ask.limit)
-        inside = [each for each in rows if ask.since <= each[0] and (kept is not None or each[0] <= until)]
-        return inside[-ask.limit :]
+        if kept is not None:
+            return [each for each in rows if ask.since <= each[0]][: ask.limit]
+        return [each for each in rows if ask.since <= each[0] <= until][-ask.limit :]
 
     pager = Pager(GRID, wanted, GRID.open_of(planned), facts)
     pages: list[ProvenPage] = []
