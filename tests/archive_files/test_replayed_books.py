@@ -19,6 +19,7 @@ from archive_files.test_books_properties import FEED, LOST, Sent, Told, round_of
 from tickwire.archive_files import book_at, days, pages
 from tickwire.archive_files.layout import Through
 from tickwire.archive_files.root import FolderRoot
+from tickwire.client import archived
 from tickwire.client.missing import missing
 from tickwire.client.replay_books import BookRows, rows_until
 from tickwire.client.replay_feeds import BookView
@@ -62,7 +63,8 @@ def from_files(
     while True:
         cursor = None
         for chunk in pages.chunks(root, rows, through):
-            blocks += made.take(chunk)
+            if archived.says_something(chunk):
+                blocks += made.take(chunk)
             cursor = chunk.cursor
         if cursor is None:
             break
@@ -162,12 +164,12 @@ def test_books_of_any_range_are_those_of_the_files(
         done = last = before = 0
         taken = list[tuple[BookDeltas, int, int]]()
         ends = [n for n, each in enumerate(tape, 1) if n == len(tape) or (each.ends and not each.lost)]
-        archived = data.draw(st.sampled_from(ends))
-        for sequence, each in enumerate(tape[:archived], 1):
+        filed = data.draw(st.sampled_from(ends))
+        for sequence, each in enumerate(tape[:filed], 1):
             if not each.lost:
                 taken.append((each.message, sequence, before))
             before = last = sequence
-            if each.ends or sequence == archived:
+            if each.ends or sequence == filed:
                 round_of(root, done, taken, last)
                 done, taken = last, []
         if closed:
@@ -177,7 +179,7 @@ def test_books_of_any_range_are_those_of_the_files(
         times = sorted({at + step for at, _ in told.states for step in (0, 1)}) or [1]
         since = data.draw(st.sampled_from(times))
         until = data.draw(st.sampled_from([None, *(each for each in times if each > since)]))
-        found = from_files(root, last, ReplayedBook(OF, since, until, ALL), since, until, tape[archived:])
+        found = from_files(root, last, ReplayedBook(OF, since, until, ALL), since, until, tape[filed:])
         assert live(found) == expected(told, since, until), (since, until, told, found)
         gaps = [times_of(each) for each in found if isinstance(each, Gap)]
         for begin, end in told.gaps:
@@ -211,7 +213,7 @@ def delta(number: int, at: int, *bids: Level, snapshot: bool = False) -> BookDel
     )
 
 
-def archived(root: FolderRoot, tape: list[Sent]) -> None:
+def archived_rounds(root: FolderRoot, tape: list[Sent]) -> None:
     """Write the rounds of a tape."""
     LOST.clear()
     taken = list[tuple[BookDeltas, int, int]]()
@@ -233,7 +235,7 @@ def test_a_delta_without_levels_at_the_end_of_a_round_is_no_gap(tmp_path: Path, 
     ]
     count = 4 if rounds == 2 else 3
     root = FolderRoot(tmp_path)
-    archived(root, tape[:count])
+    archived_rounds(root, tape[:count])
     found = from_files(root, count, ReplayedBook(OF, BEGIN, None, ALL), BEGIN, None, tape[count:])
     assert [(each.timestamp - BEGIN, each.sequence, each.bids) for each in found] == [
         (0, 1, [(1.0, 1.0)]), (10, 2, [(1.0, 2.0)]), (30, 4, [(1.0, 4.0)]),
@@ -250,7 +252,7 @@ def test_a_replay_begins_with_the_last_book_of_its_first_millisecond(tmp_path: P
         sent(delta(4, 30, (1.0, 4.0)), ends=True),
     ]
     root, book, since = FolderRoot(tmp_path), ReplayedBook(OF, BEGIN + 10, None, ALL), BEGIN + 10
-    archived(root, tape[:count])
+    archived_rounds(root, tape[:count])
     found = (
         from_files(root, count, book, since, None, tape[count:])
         if count
@@ -268,9 +270,19 @@ def test_a_book_that_was_lost_and_known_again_within_the_first_millisecond_is_li
         sent(delta(5, 50, (1.0, 5.0)), ends=True),
     ]
     root = FolderRoot(tmp_path)
-    archived(root, tape)
+    archived_rounds(root, tape)
     found = from_files(root, 3, ReplayedBook(OF, BEGIN, BEGIN + until, ALL), BEGIN, BEGIN + until, [])
     assert [(each.timestamp - BEGIN, each.state, each.bids) for each in found] == [(0, "live", [(1.0, 4.0)])]
+
+
+def test_a_book_that_is_lost_where_the_files_end_is_not_live(tmp_path: Path) -> None:
+    """Its gap has the millisecond of the last book, too, like one that is over within it."""
+    known = [delta(1, -5, (1.0, 1.0), snapshot=True), delta(4, 0, (1.0, 4.0), snapshot=True)]
+    root = FolderRoot(tmp_path)
+    archived_rounds(root, [sent(*known), sent(delta(7, 1, (1.0, 7.0)), ends=True)])
+    found = from_files(root, 3, ReplayedBook(OF, BEGIN, BEGIN + 1, ALL), BEGIN, BEGIN + 1, [])
+    assert [each.state for each in found if isinstance(each, Book)] == ["resyncing"]
+    assert covers([times_of(each) for each in found if isinstance(each, Gap)], Range(BEGIN, BEGIN + 1))
 
 
 def test_a_book_that_is_lost_on_the_tape_was_live_before(tmp_path: Path) -> None:
@@ -278,7 +290,7 @@ def test_a_book_that_is_lost_on_the_tape_was_live_before(tmp_path: Path) -> None
     tape = [sent(delta(1, 0, (1.0, 1.0), snapshot=True)), sent(delta(2, 20), ends=True)]
     later = [Sent(tape[1].message, lost=True, ends=False), sent(delta(4, 30, (1.0, 4.0)))]
     root = FolderRoot(tmp_path)
-    archived(root, tape)
+    archived_rounds(root, tape)
     first, lost, gap = from_files(root, 2, ReplayedBook(OF, BEGIN, None, ALL), BEGIN, None, later)
     assert (first.timestamp, first.state, first.bids) == (BEGIN, "live", [(1.0, 1.0)])
     assert (lost.state, gap.since, gap.reason) == ("resyncing", BEGIN + 19, "lost")
@@ -288,7 +300,7 @@ def test_a_book_of_a_day_that_was_closed_meanwhile_names_its_last_message(tmp_pa
     """There the tape goes on: with a message that is in it, the book would seem to be interrupted."""
     tape = [sent(delta(number, number * 10, (1.0, 1.0), snapshot=number == 1), ends=True) for number in range(1, 5)]
     root, read = FolderRoot(tmp_path), Through(GENERATION, 2)
-    archived(root, tape)
+    archived_rounds(root, tape)
     assert book_at.book_at(root, FEED, BEGIN + 100, read)[1:3] == (2, 2)
     (date,) = days.dates_of(root, FEED)
     days.close_day(root, FEED.on(date), None, unchecked)
@@ -305,7 +317,7 @@ def test_a_publishers_clock_that_is_ahead_moves_no_change(tmp_path: Path, count:
         sent(delta(4, 50, (1.0, 4.0), snapshot=True), ends=True),
     ]
     root, book = FolderRoot(tmp_path), ReplayedBook(OF, BEGIN, None, ALL)
-    archived(root, tape[:count])
+    archived_rounds(root, tape[:count])
     found = from_files(root, count, book, BEGIN, None, tape[count:]) if count else checked(from_tape(book, tape))
     books = [(each.timestamp - BEGIN, each.sequence) for each in found if isinstance(each, Book) and each.timestamp]
     assert books == [(0, 1), (10, 2), (50, 4)]

@@ -98,13 +98,19 @@ def test_by_bytes_no_more_days_are_removed_than_needed(files: Files, keep: int, 
 
 
 @given(archives(), limits, todays, st.data())
-def test_owners_that_remove_their_parts_of_the_plan_at_any_time_keep_what_one_would(
+def test_owners_that_remove_their_parts_of_a_plan_remove_no_more_than_one_would(
     files: Files, limits: Limits, today: date, data: st.DataObject
 ) -> None:
     chosen = folders(files, limits, today)
     gone = set(data.draw(st.lists(st.sampled_from(chosen), unique=True))) if chosen else set()
     rest = {path: size for path, size in files.items() if path.rpartition("/")[0] not in gone}
-    assert folders(rest, limits, today) == [folder for folder in chosen if folder not in gone]
+    planned, left = [folder for folder in chosen if folder not in gone], folders(rest, limits, today)
+    assert left == planned[: len(left)]
+    # What the plan has no more needs to go neither by bytes nor by age.
+    if left != planned:
+        assert limits.bytes is not None
+        assert sum(size for path, size in rest.items() if path.rpartition("/")[0] not in left) <= limits.bytes
+        assert set(folders(rest, limits._replace(bytes=None), today)) <= set(left)
 
 
 def test_files_of_others_are_no_days() -> None:

@@ -151,10 +151,13 @@ async def test_the_command_publishes_until_the_end_or_ctrl_c(bus: Bus, tmp_path:
     env = environment(tmp_path, TICKWIRE_NATS_URL=bus.url)
     arguments = ("friday", "binance", "BTC/USDT", "--since", str(start))
     async with hearing(bus) as heard:
+        begun = now_ms()
         ended = await tickwire(env, "replay", *arguments, "--speed", "max", "--json")
         assert ended.code == 0, ended.err
         status = json.loads(ended.out)
         assert (status["state"], status["trades"], status["speed"]) == ("ended", 2, None)
+        # It ends where the present was when it began.
+        assert begun <= status["until"] <= now_ms()
         assert "publishing on replay.friday.md.>" in ended.err
         await heard.until(lambda: heard.states[-1].state == "ended")
         assert heard.trades == [("binance", "1"), ("binance", "2")]

@@ -116,6 +116,7 @@ async def test_a_time_of_which_nothing_is_known_is_a_gap(bus: Bus, market: tuple
         before = now_ms()
         (last,) = [each async for each in client.replay(*market, start + 60_000)]
         assert isinstance(last, Gap)
+        assert (last.since, last.reason) == (start + 60_000, NOTHING)
         assert last.until is not None
         assert before <= last.until <= now_ms()
         # Between two messages, of which the later one names the one before, nothing was traded.

@@ -1,8 +1,8 @@
 """Which days of the archive are removed, by age and by bytes. Pure.
 
 Only a day that is certified, and whose feed has a later certified day: the next day of a feed continues the one before.
-What is kept does not depend on what of the rest was removed already, so the owners of different feeds may each remove
-theirs of one plan, at any time.
+What was removed already adds no day to a plan, so the owners of different feeds may each remove theirs of it, at any
+time. It may take days out of the plan: if a large one of another feed went first, the bytes of an older one fit.
 """
 
 from __future__ import annotations

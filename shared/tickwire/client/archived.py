@@ -159,7 +159,7 @@ async def row_pages(
         past.known = known
         rows = rows_of(missing(certificates, Range(since, max(since, known)), LATEST_MS))
         while True:
-            if part.rows or part.removed:
+            if says_something(part):
                 yield rows.take(part)
             past.sequence, past.book = part.sequence, part.book
             past.remade = not part.more and part.present != part.stream
@@ -169,6 +169,11 @@ async def row_pages(
             except StopAsyncIteration:
                 break
     yield rows.rest()
+
+
+def says_something(part: ArchivedTrades) -> bool:
+    """Whether a chunk has anything for `Rows`: rows, removed days, or how a book is at the end of the files."""
+    return bool(part.rows or part.removed) or part.book is not UNSET
 
 
 def _known_until(certificates: Sequence[Certificate]) -> int | None:

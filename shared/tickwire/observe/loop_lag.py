@@ -1,7 +1,8 @@
 """Measures stalls of the event loop: shows whether something blocks it.
 
-A timer of 5 ms costs 1 to 5 % of a core, in each process that has nothing else to do: it wakes it 200 times a second,
-which takes most where the core sleeps in between. So a process that has been idle for some seconds has a slower one.
+A timer of 5 ms costs 1 % of a core or more, in each process that has nothing else to do: it wakes it 200 times a
+second, which takes most where the core sleeps in between. So a process that has been idle for some seconds has a slower
+one.
 
 A busy machine lets a process wait for a core, which no change of a program shortens. So the CPU time of a stall is
 measured beside it: what the event loop's thread used of a core meanwhile. That much of it is left on an idle core.
@@ -23,7 +24,7 @@ IDLE_INTERVAL_MS = 25
 IDLE_SHARE = 0.03
 """CPU of a second with the slower timer, of one core, up to which the event loop's thread is idle in it."""
 TRIED_SHARE = 0.06
-"""The same with the faster timer, which alone takes 1 to 5 % itself."""
+"""The same with the faster timer, which takes a share itself."""
 IDLE_AFTER_S = 5.0
 """The slower timer is tried after so many idle seconds in a row."""
 REPORT_EVERY_S = 1.0

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import msgspec
 from nats.js.errors import NotFoundError
@@ -45,15 +46,12 @@ class Reads:
     async def answer_days(self, request: DaysRequest, call: Call) -> None:
         """Reply to `archive.days`. Raises NotArchived, BadRequest."""
         feed, through = ArchivedFeed(request.kind, request.exchange, request.symbol), None
+        schema_of(feed.kind)
         if request.sequence is not None:
-            schema_of(feed.kind)
             present = await self._through(feed)
             if present.stream == request.stream:
                 through = present._replace(sequence=request.sequence)
-        chunks = days_reply.chunks(self._root, request, through)
-        # Listing a store and reading certificates takes seconds.
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            await call.reply(chunk)
+        await _reply(days_reply.chunks(self._root, request, through), call)
 
     async def answer_trades(self, request: ArchivedTradesRequest, call: Call) -> None:
         """Reply to `archive.trades` and `archive.rows`. Raises NotArchived, as `archive.days` does; BadRequest."""
@@ -73,9 +71,7 @@ class Reads:
 
     async def answer_bars(self, request: ArchivedBarsRequest, call: Call) -> None:
         """Reply to `archive.bars`."""
-        chunks = bars.chunks(self._root, request)
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            await call.reply(chunk)
+        await _reply(bars.chunks(self._root, request), call)
 
     async def answer_book(self, request: ArchivedBookRequest, call: Call) -> None:
         """Reply to `archive.book`. Raises NotArchived, BookUnknown."""
@@ -101,3 +97,9 @@ class Reads:
             return await streams.read_created_ms(self._bus.jetstream, stream)
         except NotFoundError:
             return 0
+
+
+async def _reply(chunks: Iterator[msgspec.Struct], call: Call) -> None:
+    """Reply in chunks that take seconds to read."""
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        await call.reply(chunk)
