@@ -54,10 +54,13 @@ bounds: .venv/.installed
 	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/bus/test_leases.py tests/observe/test_monitoring_port.py \
 		tests/cli/test_usage.py tests/cli/test_candles.py
 
-# The tests of logic, and of recorded files, on each Python that pyproject.toml allows. Interpreters are those of this
-# machine; one that it lacks is named, and ends this with REQUIRED=1. The form of the generated documents depends on Python's.
+# The tests of logic, and of recorded files, on each Python that pyproject.toml allows; with ALL=1 those with services, too.
+# Interpreters are those of this machine; one that it lacks is named, and ends this with REQUIRED=1. The form of the
+# generated documents depends on Python's.
 PYTHONS := 3.11 3.12 3.13 3.14
 REQUIRED :=
+ALL :=
+pythons: chosen := $(if $(ALL),-n 7 --no-loadscope-reorder,-n 2 -m "(pure or golden) and not soak and not images and not dist")
 pythons: .venv/.installed
 	@for each in $(PYTHONS); do \
 		export PATH="$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$each.*/bin 2> /dev/null | tail -n 1):$$PATH"; \
@@ -67,7 +70,7 @@ pythons: .venv/.installed
 		$(BIN)/uv pip install --quiet --python $$env/bin/python --requirement requirements.lock || exit 1; \
 		$(BIN)/uv pip install --quiet --python $$env/bin/python --no-deps --editable . || exit 1; \
 		echo "Python $$($$env/bin/python -V | cut -d' ' -f2):"; \
-		$$env/bin/python -m pytest -q -n 2 --dist loadfile -m "(pure or golden) and not soak and not images and not dist" \
+		$$env/bin/python -m pytest -q --dist loadfile $(chosen) \
 			--deselect tests/docs/test_schemas.py::test_the_checked_in_schemas_are_those_of_the_structs \
 			--deselect tests/docs/test_asyncapi.py::test_the_checked_in_document_is_current || exit 1; \
 	done
@@ -114,7 +117,7 @@ lock:
 
 .venv/.installed: pyproject.toml uv.lock requirements.lock
 ifneq ($(UV),)
-	uv sync --quiet --frozen --all-extras --python $(PYTHON)
+	uv sync --quiet --frozen --all-extras --all-groups --python $(PYTHON)
 else
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tickwire needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv

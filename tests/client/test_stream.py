@@ -16,6 +16,7 @@ from tickwire.client.trade_items import TradeItems
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.tape.sequence import TapeMessage
+from tickwire.task_group import TaskGroup
 
 pytestmark = pytest.mark.pure
 
@@ -51,7 +52,7 @@ class Numbers(Stream[Message, int]):
 
 @asynccontextmanager
 async def streaming() -> AsyncIterator[Streams]:
-    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(100), TaskGroup() as group:
         streams = Streams(cast(Any, None), group, "test")
         yield streams
         streams.close()

@@ -14,6 +14,7 @@ import pytest
 import uvloop
 
 from tickwire.process import children, lifecycle
+from tickwire.task_group import TaskGroup
 
 pytestmark = pytest.mark.actors
 
@@ -21,6 +22,7 @@ PROGRAM = """
 import asyncio, sys
 from tickwire.process import lifecycle
 from tickwire.errors import BadRequest, StorageError
+from tickwire.task_group import TaskGroup
 async def main(stop):
     print("up", flush=True)
     what = sys.argv[1]
@@ -30,7 +32,7 @@ async def main(stop):
         await stop.wait(); print("stopping", flush=True); await asyncio.Event().wait()
     if what == "bad": raise BadRequest("the date is wrong", "write 2024-01-01")
     if what == "disk":
-        async with asyncio.TaskGroup() as group: group.create_task(fail())
+        async with TaskGroup() as group: group.create_task(fail())
     if what == "bug": raise ZeroDivisionError
 async def fail(): raise StorageError("the disk is full", "make room")
 sys.exit(lifecycle.run(main))
@@ -142,7 +144,7 @@ async def test_a_child_that_ended_by_itself_keeps_its_exit_code() -> None:
 async def test_a_task_is_started_in_a_group_until_the_group_ends() -> None:
     ending, may_end = asyncio.Event(), asyncio.Event()
     began: list[str] = []
-    groups: list[asyncio.TaskGroup] = []
+    groups: list[TaskGroup] = []
 
     async def work(name: str) -> None:
         began.append(name)
@@ -154,7 +156,7 @@ async def test_a_task_is_started_in_a_group_until_the_group_ends() -> None:
                 await may_end.wait()
 
     async def run() -> None:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             groups.append(group)
             assert lifecycle.start(group, work("slow")) is not None
             await asyncio.Event().wait()

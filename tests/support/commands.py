@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from support.hearing import Changing
+from support.ports import free_port
 from support.processes import TICKWIRE, Ended, SimulatorProcess, environment, tickwire
 from tickwire.process import children
 
@@ -109,7 +110,9 @@ async def up(
     """`tickwire up` on a folder, ready."""
     config = folder / "tickwire.toml"
     config.write_text(CONFIG.format(gateway=simulator.url) if simulator else "")
-    variables = environment(folder / "data", TICKWIRE_CONFIG=str(config), **(env or {}))
+    # Another test takes the port of NATS while the broker of this one is away.
+    given = {"TICKWIRE_CONFIG": str(config), "TICKWIRE_NATS_PORT": str(free_port())} | dict(env or {})
+    variables = environment(folder / "data", **given)
     async with command(folder, variables, "up", *arguments) as running:
         await running.says("ready:")
         yield running

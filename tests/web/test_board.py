@@ -11,6 +11,7 @@ import pytest
 from msgspec import Struct
 
 from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.task_group import TaskGroup
 from tickwire.web import board as boards
 from tickwire.web.board import Board, Read, Source, Watch
 
@@ -59,7 +60,7 @@ async def board(counter: Counter, most: int = 4) -> AsyncIterator[Board]:
             raise BadRequest(f"no {name}")
         return Source(counter.opened, 0.01)
 
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         made = Board(group, find, counter.lost, most=most)
         yield made
         made.close()

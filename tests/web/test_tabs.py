@@ -17,6 +17,7 @@ from tickwire.client import Client
 from tickwire.client.connecting import connected
 from tickwire.observe.metrics import Metrics
 from tickwire.settings import NatsSettings, Settings, WebSettings
+from tickwire.task_group import TaskGroup
 from tickwire.web.board import Board, Read, Source
 from tickwire.web.metrics import WebMetrics
 from tickwire.web.service import serve_web
@@ -48,7 +49,7 @@ async def test_twenty_tabs_subscribe_and_read_as_one_does(bus: Bus) -> None:
     settings, metrics, stop = Settings(web=WebSettings(port=free_port())), Metrics(), asyncio.Event()
     async with AsyncExitStack() as stack:
         own = await stack.enter_async_context(connect(NatsSettings(url=bus.url), name="page"))
-        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group = await stack.enter_async_context(TaskGroup())
         group.create_task(serve_web(own, settings, "one", stop, metrics))
         while not metrics.serving:
             await asyncio.sleep(0.01)
@@ -98,7 +99,7 @@ class Growing:
 async def page(bus: Bus, source: Growing, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
     """The page's server, with one thing to watch."""
     web = WebSettings(port=free_port())
-    async with connected(bus, "page") as client, asyncio.TaskGroup() as group:
+    async with connected(bus, "page") as client, TaskGroup() as group:
         assert isinstance(client, Client)
         board = Board(group, lambda _: Source(source.opened, 0.001), client.lost)
         async with (

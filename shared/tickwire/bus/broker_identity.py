@@ -19,6 +19,7 @@ from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -33,7 +34,7 @@ async def read(bus: Bus, names: Sequence[str]) -> Identity:
 
     All streams are asked for at once: one after another wakes an idle process twice for each of them.
     """
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         asked = {name: group.create_task(_created(bus, name)) for name in names}
     return {name: task.result() for name, task in asked.items()}
 
@@ -64,7 +65,7 @@ async def broker_unchanged(bus: Bus, names: Sequence[str], metrics: Metrics) -> 
     watch = _Watch(bus, names, await read(bus, names))
     bus.resync_callbacks.add(watch.doubt.set)
     try:
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             watching = group.create_task(watch.run())
             with metrics.ready.checked("identity", lambda: watch.silence):
                 yield

@@ -33,6 +33,7 @@ from tickwire.model.feeds.layout import TapeLayout
 from tickwire.process import lifecycle
 from tickwire.redaction import hide
 from tickwire.settings import NatsSettings
+from tickwire.task_group import TaskGroup
 
 CHUNK_BYTES = 512 * 1024
 """Size of one chunk of a bulk reply: half of nats-server's default `max_payload` of 1 MiB."""
@@ -250,7 +251,7 @@ async def connect(settings: NatsSettings, *, name: str, url: UrlSource | None = 
     client = BusClient()
     bus = Bus(client, broker_urls.without_credentials(address), name, settings.patience_s)
     events = ConnectionEvents(bus, settings, url or address, address)
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         await _open(client, settings, address, name, events)
         events.established = True
         failing = group.create_task(_raise(events.failed))

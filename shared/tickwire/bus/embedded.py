@@ -28,6 +28,7 @@ from tickwire.model import broker_urls
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.process import children, filelock, lifecycle, optional_packages, ports, private_files
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -131,7 +132,7 @@ async def embedded(
         async with (
             lifecycle.unwrapped(),
             children.child([binary, "-c", config], stderr=children.PIPE, pass_fds=[lock]) as process,
-            asyncio.TaskGroup() as group,
+            TaskGroup() as group,
         ):
             listening = await _started(process, folder)
             stop, full = asyncio.Event(), asyncio.Event()

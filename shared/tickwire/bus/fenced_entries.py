@@ -24,6 +24,7 @@ from tickwire.errors import Fenced
 from tickwire.model import messages
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
+from tickwire.task_group import TaskGroup
 
 ACK_S = 2.0
 
@@ -72,7 +73,7 @@ class FencedEntries(Generic[S]):
 
         Raises Fenced when another instance has stored one since it was read here.
         """
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             for path in paths:
                 group.create_task(self._save(path))
 

@@ -14,6 +14,7 @@ from tickwire.errors import TickwireError
 from tickwire.process import lifecycle, ports
 from tickwire.process.bulkhead import reason
 from tickwire.process.supervisor import HEALTHY_AFTER_S, Report, restart_backoff
+from tickwire.task_group import TaskGroup
 
 TAKEOVER_PATIENCE_S = 30.0
 """How long the broker of a killed supervisor may take to end: it writes what it holds, and the machine may be busy."""
@@ -39,7 +40,7 @@ async def kept_broker(
     stop = asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await _predecessor_gone(folder)
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         start = partial(_start, folder, server, websocket, token)
         group.create_task(_keep_broker(start, choice, stop, ready, report))
         try:

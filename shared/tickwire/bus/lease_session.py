@@ -18,6 +18,7 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -81,7 +82,7 @@ class Session:
         """
         renewals: set[asyncio.Task[None]] = set()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 leaving = group.create_task(self._leave(stop))
                 while not closed.is_set():
                     if self.id:

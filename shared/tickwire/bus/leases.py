@@ -38,6 +38,7 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 __all__ = ["Epoch", "Lease", "Leases", "Work", "open_leases", "open_leases_unannounced"]
 
@@ -318,7 +319,7 @@ async def open_leases_unannounced(
     leases = Leases(bucket, generation)
     policy = DeliverPolicy.LAST_PER_SUBJECT
     subscription = await bus.subscribe_ordered(bucket.filter, STREAM, leases.observe, policy=policy)
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         group.create_task(leases.session.run(stop, closed))
         house = group.create_task(leases.keep_house())
         try:

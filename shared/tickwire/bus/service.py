@@ -32,6 +32,7 @@ from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -101,7 +102,7 @@ async def serve(
     its requests.
     """
     counted = metrics or Metrics()
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         micro = MicroService(
             bus.client,
             ServiceConfig(
@@ -141,7 +142,7 @@ async def _drained(bus: Bus, subscription: Subscription) -> None:
 
 
 def _in_task(
-    bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
+    bus: Bus, endpoint: Endpoint[Any], group: TaskGroup, metrics: Metrics
 ) -> Callable[[Request], Awaitable[None]]:
     free = asyncio.Semaphore(endpoint.concurrent)
     bound = endpoint.concurrent + endpoint.waiting
@@ -236,7 +237,7 @@ async def _reported(call: Call) -> AsyncIterator[None]:
     if WORKING not in call.headers or not call.reply_to:
         yield
         return
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         reports = group.create_task(_report(call))
         try:
             yield

@@ -13,6 +13,7 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -57,7 +58,7 @@ async def observed(bus: Bus, stream: str, metrics: Metrics) -> AsyncIterator[Non
     async def ask() -> int:
         return (await bus.jetstream.stream_info(stream)).state.messages
 
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         watching = group.create_task(depth.watch(stream, ask))
         try:
             with metrics.reading(depth.collect):

@@ -15,6 +15,7 @@ from tickwire.bus.connection import Bus
 from tickwire.client.connection import Client
 from tickwire.client.stream import Streams
 from tickwire.process import lifecycle, runfile
+from tickwire.task_group import TaskGroup
 
 
 def connect(
@@ -94,7 +95,7 @@ async def _connection(
 @asynccontextmanager
 async def connected(bus: Bus, name: str) -> AsyncIterator[Client]:
     """A client on a connection that is open; the end of the block releases every feed."""
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         streams = Streams(bus, group, name)
         try:
             yield Client(bus, streams)

@@ -27,6 +27,7 @@ from tickwire.model.ranges import Range, subtract
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
 from tickwire.process.gathering import gathered
+from tickwire.task_group import TaskGroup
 from tickwire.venues.registry import grid_of, profile_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def fetched(
     """Fetch what is missing of each key; its span, or its error. Raises NoSuchService when no fetcher runs."""
     ids = {key: fetch_jobs.new_id() for key in keys}
     async with fetch_jobs.followed(bus, ids.values()) as following:
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             ordering = [
                 group.create_task(fetch_jobs.order(bus, key, each, since, until, False)) for key, each in ids.items()
             ]

@@ -13,6 +13,7 @@ from tickwire.errors import TickwireError
 from tickwire.model.feeds import Feed, FeedReport, StartRequest, StopRequest
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 START_TIMEOUT_S = 60.0
 """The first feed of an exchange waits until its markets are loaded."""
@@ -75,7 +76,7 @@ async def interested(
     """
     try:
         feed = await start(bus, request)
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             renewing = group.create_task(_renew(bus, request, report))
             try:
                 yield feed

@@ -34,6 +34,7 @@ from tickwire.model.feeds import Feed
 from tickwire.model.messages import ReplayStatus
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -84,7 +85,7 @@ async def publish_replay(bus: Bus, replay: Replay, report: Report) -> ReplayStat
     try:
         async with aclosing(batches), run.claimed():
             report(run.status)
-            async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            async with lifecycle.unwrapped(), TaskGroup() as group:
                 repeating = group.create_task(run.repeat(report))
                 disconnects = bus.disconnects
                 async for batch in batches:

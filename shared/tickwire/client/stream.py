@@ -20,6 +20,7 @@ from tickwire.client.items import Batch
 from tickwire.client.mailbox import Mailbox
 from tickwire.errors import TickwireError
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Process:
 class Streams:
     """All streams of a connection; each is filled by a task in `group`."""
 
-    def __init__(self, bus: Bus, group: asyncio.TaskGroup, name: str) -> None:
+    def __init__(self, bus: Bus, group: TaskGroup, name: str) -> None:
         self.bus = bus
         self.name = name
         self._group = group

@@ -21,6 +21,7 @@ from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages import Instance, Job, LeaseHolder
 from tickwire.model.times import Count, now_ms
 from tickwire.process.lifecycle import unwrapped
+from tickwire.task_group import TaskGroup
 
 GATHER_S = 0.4
 """How long answers are collected; every instance answers by itself."""
@@ -146,7 +147,7 @@ async def collect(bus: Bus, *, cached: bool = True) -> Status:
 
 async def of_broker(bus: Bus) -> BrokerState:
     """Ask JetStream; retry for up to 15 s while a cluster elects a leader. Raises BrokerUnavailable."""
-    async with unwrapped(), asyncio.TaskGroup() as group:
+    async with unwrapped(), TaskGroup() as group:
         leases = group.create_task(_leases(bus))
         filled = group.create_task(_streams(bus))
         jobs = group.create_task(queued_jobs(bus, JOBS_SHOWN))
@@ -155,7 +156,7 @@ async def of_broker(bus: Bus) -> BrokerState:
 
 async def of_services(bus: Bus, broker: BrokerState, *, cached: bool = True) -> Status:
     """Ask every service, and merge the answers with the broker's state. Raises BrokerUnavailable."""
-    async with unwrapped(), asyncio.TaskGroup() as group:
+    async with unwrapped(), TaskGroup() as group:
         running = group.create_task(services(bus))
         counting = group.create_task(_cached(bus)) if cached else None
         feeds = group.create_task(_feeds(bus))

@@ -5,7 +5,6 @@ Items of one market keep their order. A feed that is refused ends the stream wit
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,6 +18,7 @@ from tickwire.errors import BadRequest
 from tickwire.model.feeds import Candle
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,7 +39,7 @@ class Together(Stream[list[T], T], Generic[S, T]):
         self._opening = len(of)
 
     async def _follow(self) -> None:
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             for stream in self.of.values():
                 group.create_task(self._forward(stream))
 

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics, gauge
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -51,7 +52,7 @@ async def observed(folder: Path, metrics: Metrics) -> AsyncIterator[None]:
             metrics.space = await space_of(folder)
             await asyncio.sleep(EVERY_S)
 
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         watching = group.create_task(watch())
         try:
             with metrics.reading(measured):

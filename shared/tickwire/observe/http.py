@@ -32,6 +32,7 @@ from tickwire.observe import logs, loop_lag
 from tickwire.observe.episodes import Episode
 from tickwire.observe.metrics import Metrics
 from tickwire.settings import MetricsSettings
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -133,7 +134,7 @@ async def monitored(
         with metrics.ready.checked("serving", lambda: None if metrics.serving else "starting or stopping"):
             async with (
                 loop_lag.measured(metrics.stalled),
-                asyncio.TaskGroup() as group,
+                TaskGroup() as group,
             ):
                 ending = group.create_task(connections.end_idle(server))
                 try:

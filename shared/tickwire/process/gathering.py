@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from tickwire.process.lifecycle import unwrapped
+from tickwire.task_group import TaskGroup
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,6 +24,6 @@ async def gathered(items: Iterable[T], work: Callable[[T], Awaitable[R]], most: 
         async with permits:
             return await work(item)
 
-    async with unwrapped(), asyncio.TaskGroup() as group:
+    async with unwrapped(), TaskGroup() as group:
         tasks = [group.create_task(one(each)) for each in items]
     return [each.result() for each in tasks]

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import TypeVar
 
 from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError, UnsupportedTimeframe
+from tickwire.task_group import TaskGroup
 
 T = TypeVar("T")
 
@@ -91,7 +92,8 @@ async def until_stopped(stop: asyncio.Event, work: Awaitable[None]) -> None:
 
 async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
     """The result of `work`; None if `stop` is set first: `work` is then cancelled, and has ended."""
-    worker, waiter = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    task, worker, waiter = asyncio.current_task(), asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    before = task.cancelling() if task else 0
     try:
         await asyncio.wait({worker, waiter}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -101,7 +103,7 @@ async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
         try:
             result = await worker
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) and task.cancelling():
+            if task and task.cancelling() > before:
                 raise
     return result
 
@@ -126,7 +128,7 @@ async def pause(event: asyncio.Event, seconds: float | None) -> bool:
     return False
 
 
-def start(group: asyncio.TaskGroup, work: Coroutine[object, object, T]) -> asyncio.Task[T] | None:
+def start(group: TaskGroup, work: Coroutine[object, object, T]) -> asyncio.Task[T] | None:
     """Start `work` in a task group; None if the group is ending, because it was cancelled or one of its tasks failed.
 
     For callbacks, which may be called while the group waits for its last tasks: `create_task` raises RuntimeError then.

@@ -18,6 +18,7 @@ from tickwire.errors import ConfigError
 from tickwire.process import children, lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import Exit
+from tickwire.task_group import TaskGroup
 
 Report = Callable[[str], None]
 """Prints one line on the terminal."""
@@ -59,7 +60,7 @@ async def keep(
     Raises ConfigError when one refuses its configuration (exit code 2): a restart would change nothing. Once `settled`
     is set, all were ready, and a refusal is a failure like any other: the program is restarted.
     """
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         for program in programs:
             group.create_task(_keep(program, stop, report, settled or asyncio.Event()))
 

@@ -39,6 +39,7 @@ from tickwire.tape.pipeline import Done, End, Entry, Pipeline
 from tickwire.tape.sequence import OWN_LAST
 from tickwire.tape.waiters import Waiters
 from tickwire.tape.writer import PUBLISH, Confirm, last_message, message_at
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -59,9 +60,7 @@ _HEADER_BYTES = 400
 class PartitionWriter:
     """Appends to one stream. Made by `open_partition_writer`."""
 
-    def __init__(
-        self, bus: Bus, stream: str, name: str, pipeline: Pipeline, confirm: Confirm, *, batches: bool
-    ) -> None:
+    def __init__(self, bus: Bus, stream: str, name: str, pipeline: Pipeline, confirm: Confirm, batches: bool) -> None:
         self.stream = stream
         self._bus = bus
         self._family = f"tape.{stream}"
@@ -314,7 +313,7 @@ class PartitionWriter:
         subscription = await self._bus.client.subscribe_directly(f"{self._inbox}.>", self._take)
         self._bus.resync_callbacks.add(self.suspect_loss)
         try:
-            async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            async with lifecycle.unwrapped(), TaskGroup() as group:
                 settling = group.create_task(self.settle_doubts())
                 try:
                     yield
@@ -336,15 +335,15 @@ async def open_partition_writer(
     """The writer of a stream, for its owner; every former writer is fenced when the block is entered.
 
     `confirm` raises Fenced if this instance is not the owner. `batches`: None for what the stream allows; without them
-    one message is in flight. `turns`: those that it shares with other work of the loop. The block ends with Fenced when
-    another instance has taken over; leaving it waits until all is stored.
+    one message is in flight. `turns`: those shared with other work of the loop. The block ends with Fenced when another
+    instance has taken over; leaving it waits until all is stored.
     """
     info: StreamInfo = await until_answered(partial(bus.jetstream.stream_info, stream), stream)
     batches = bool(info.config.allow_batched) if batches is None else batches
     name = f"{bus.name} {secrets.token_hex(4)}"
     sequence = await handover.append(bus, stream, name, confirm)
     log.info("the tape has a new owner", stream=stream, sequence=sequence, batches=batches)
-    writer = PartitionWriter(bus, stream, name, Pipeline(sequence), confirm, batches=batches)
+    writer = PartitionWriter(bus, stream, name, Pipeline(sequence), confirm, batches)
     writer.turns = turns or writer.turns
     async with writer.running():
         yield writer

@@ -29,6 +29,7 @@ from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.tape.sequence import SequenceCheck, StreamMessage, TapeMessage, backwards, stream_message_of
 from tickwire.tape.stored import MadeAnew, StoredTape, former_tape, is_former, stored_tape
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -275,7 +276,7 @@ async def read_tape(
     BrokerUnavailable if its stream cannot be read.
     """
     reader = TapeReader(bus, subject, take)
-    async with reader.subscribed(back, after, held), lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with reader.subscribed(back, after, held), lifecycle.unwrapped(), TaskGroup() as group:
         watching = group.create_task(reader.watch_losses(quiet_s))
         try:
             yield reader

@@ -28,6 +28,7 @@ from tickwire.simulator.rest import NOT_FOUND, Call, Rest
 from tickwire.simulator.rules import RulesInForce
 from tickwire.simulator.sockets.feed import Feed
 from tickwire.simulator.venue import Venue
+from tickwire.task_group import TaskGroup
 
 _encode = msgspec.json.encode
 
@@ -165,7 +166,7 @@ async def simulator(config: SimulatorConfig, found: list[Venue] | None = None) -
     runner = web.AppRunner(gate.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
     try:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             site = web.TCPSite(runner, config.host, config.port)
             try:
                 await site.start()

@@ -19,6 +19,7 @@ from tickwire.model.messages import Job
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
+from tickwire.task_group import TaskGroup
 from tickwire.venues.proof import not_proven
 
 
@@ -73,7 +74,7 @@ async def fetch_keys(
     """
     ids = {key: jobs.new_id() for key in begins}
     async with jobs.followed(bus, ids.values()) as following:
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             orders = [
                 group.create_task(jobs.order(bus, key, job_id, begins[key], until, refresh))
                 for key, job_id in ids.items()

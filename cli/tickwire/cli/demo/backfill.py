@@ -16,6 +16,7 @@ from tickwire.client.inventory import inventory as cached_keys
 from tickwire.model.messages import Coverage, Job, Row
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
+from tickwire.task_group import TaskGroup
 
 EXCHANGES = "binance,binanceus"
 SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT"
@@ -40,7 +41,7 @@ async def backfill(bus: Bus) -> list[Job]:
     began = time.monotonic()
     async with fetch_jobs.followed(bus, ids.values()) as following:
         with progress.shown(list(ids)) as show:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 orders = [
                     group.create_task(
                         fetch_jobs.order(bus, key, job_id, today - _days(key) * DAY_MS, None, refresh=False)

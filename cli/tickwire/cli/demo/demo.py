@@ -27,6 +27,7 @@ from tickwire.observe import logs
 from tickwire.process import optional_packages, private_files, runfile, supervisor
 from tickwire.process.lifecycle import Exit, until_stopped
 from tickwire.settings import NatsSettings
+from tickwire.task_group import TaskGroup
 
 SERVICES = ("cache", "fetcher", "streamer", "archive")
 TRADES_A_MINUTE = 1200
@@ -95,7 +96,7 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
         gateway = f"http://127.0.0.1:{_free_port()}"
         run = _Demo(folder, url, gateway, began, asyncio.get_running_loop().create_future())
         down = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             group.create_task(supervisor.keep(_programs(run), down, render.remark))
             group.create_task(until_stopped(down, runfile.removed(folder)))
             try:

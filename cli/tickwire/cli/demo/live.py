@@ -21,6 +21,7 @@ from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.tape.reader import TapeReader, read_tape
+from tickwire.task_group import TaskGroup
 
 BEFORE_S = 3.0
 CUT_S = 3.0
@@ -57,7 +58,7 @@ async def live(bus: Bus, gateway: str) -> tuple[bool, list[Trades]]:
         await stack.enter_async_context(read_tape(bus, book.public, scene.take_book))
         await stack.enter_async_context(read_tape(bus, minute.public, scene.take_minute))
         await stack.enter_async_context(read_tape(bus, second.public, scene.take_second, back=0))
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             painter = group.create_task(_paint(scene) if consoles.out().is_terminal else _print_lines(scene))
             try:
                 away = await _play(scene, reader, http)

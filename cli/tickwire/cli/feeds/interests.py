@@ -22,6 +22,7 @@ from tickwire.errors import BadRequest, TickwireError
 from tickwire.model.feeds import Feed, FeedReport, StartRequest
 from tickwire.model.nearest import listed, markets_like
 from tickwire.process.lifecycle import Exit
+from tickwire.task_group import TaskGroup
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ async def _each(
         except TickwireError as error:
             return error
 
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         tasks = [group.create_task(one(feed)) for feed in feeds]
     answers = [each.result() for each in tasks]
     done = [each for each in answers if isinstance(each, FeedReport)]

@@ -29,6 +29,7 @@ from tickwire.process import lifecycle
 from tickwire.process.lifecycle import Exit, until_stopped
 from tickwire.tape.reader import TapeReader, read_tape
 from tickwire.tape.sequence import TapeMessage
+from tickwire.task_group import TaskGroup
 
 HISTORY = 100
 """Candles shown at first, where the cache has them."""
@@ -102,7 +103,7 @@ async def _watch(bus: Bus, view: WatchView, options: WatchOptions) -> None:
         await stack.enter_async_context(read_status(bus, feed, view.take_status))
         await stack.enter_async_context(read_tape(bus, feed.public, view.take, back=back))
         view.show_recent()
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             beside = [group.create_task(_paint(view))] if view.painted else []
             if view.painted and feed.timeframe is not None:
                 beside.append(group.create_task(_fetch_history(bus, view)))

@@ -29,6 +29,7 @@ from tickwire.observe import logs
 from tickwire.process import optional_packages, private_files, runfile, supervisor
 from tickwire.process.lifecycle import until_stopped
 from tickwire.settings import Settings
+from tickwire.task_group import TaskGroup
 
 
 async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -> None:
@@ -69,7 +70,7 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
             env["TICKWIRE_NATS_CONTEXT"] = settings.nats.context
         if page is not None:
             env["TICKWIRE_WEB_PORT"] = str(page)
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             programs = service_programs(counts, config, env, metrics_port=settings.metrics.port, umasks=umasks)
             settled = asyncio.Event()
             group.create_task(supervisor.keep(programs, stop, render.remark, settled))

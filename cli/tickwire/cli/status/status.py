@@ -25,6 +25,7 @@ from tickwire.client.survey import Status
 from tickwire.errors import BrokerUnavailable
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
+from tickwire.task_group import TaskGroup
 
 SILENT_S = 3.0
 """Without an answer for this time it is reported that there is none; then again after the same time."""
@@ -82,7 +83,7 @@ async def _report_waiting(what: str, remark: Callable[[str], None]) -> AsyncIter
             await asyncio.sleep(SILENT_S)
             remark(f"{what} ({time.monotonic() - began:.0f} s)")
 
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         reporting = group.create_task(report())
         try:
             yield

@@ -45,6 +45,7 @@ from tickwire.observe.metrics import Metrics, gauge
 from tickwire.process import lifecycle
 from tickwire.settings import ArchiveSettings, Settings
 from tickwire.tape.layout import layout_of
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -67,7 +68,7 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         # An object store has no end.
         disk_space.observed(root.folder, metrics) if isinstance(root, FolderRoot) else nullcontext(),
-        asyncio.TaskGroup() as beside,
+        TaskGroup() as beside,
     ):
         watching = [beside.create_task(archive.watch_root())]
         watching += [beside.create_task(archive.watch_depth(each)) for each in archive.streams]
@@ -102,7 +103,7 @@ class Archive:
 
     async def hold(self, leases: Leases, stop: asyncio.Event) -> None:
         """Contend for the lease of each stream until `stop`."""
-        async with asyncio.TaskGroup() as group:
+        async with TaskGroup() as group:
             for each in self.streams:
                 group.create_task(leases.hold(each.stream, each.own, stop, stream=each.stream))
 

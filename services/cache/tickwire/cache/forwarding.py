@@ -6,7 +6,6 @@ subject in a header. The owner confirms at once that it has the request, then re
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -27,6 +26,7 @@ from tickwire.model.subjects import check_subject
 from tickwire.model.times import now_ms
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 HANDSHAKE_S = 0.5
 """How long an owner may take to confirm that it has a request, before it counts as gone."""
@@ -55,7 +55,7 @@ class ForwardedRequests:
     """
 
     def __init__(
-        self, bus: Bus, endpoint_of: Callable[[str], Endpoint[Any]], tasks: asyncio.TaskGroup, metrics: Metrics
+        self, bus: Bus, endpoint_of: Callable[[str], Endpoint[Any]], tasks: TaskGroup, metrics: Metrics
     ) -> None:
         self._bus = bus
         self._endpoint_of = endpoint_of

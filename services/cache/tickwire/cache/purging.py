@@ -19,6 +19,7 @@ from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -89,7 +90,7 @@ async def purging(bus: Bus, partition: int, stream: str) -> AsyncIterator[Purge]
     `stream` is the identity of stream OHLCV (`streams.read_created_ms`): positions of another one purge nothing.
     """
     purge = Purge(bus, partition, stream)
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         running = group.create_task(purge.run())
         try:
             yield purge

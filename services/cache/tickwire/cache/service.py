@@ -50,6 +50,7 @@ from tickwire.observe import disk_space, logs
 from tickwire.observe.metrics import Metrics, gauge
 from tickwire.process import lifecycle
 from tickwire.settings import Settings
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -75,13 +76,13 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         stream_depth.observed(bus, streams.OHLCV, metrics),
         disk_space.observed(settings.cache_dir, metrics),
-        asyncio.TaskGroup() as tasks,
+        TaskGroup() as tasks,
     ):
         cache = Cache(bus, leases, settings, stop, tasks, metrics)
         with metrics.reading(cache.measured), metrics.ready.checked("storage", cache.trouble):
             async with (
                 serve(bus, SERVICE, cache.endpoints(), instance=instance, metrics=metrics),
-                asyncio.TaskGroup() as holding,
+                TaskGroup() as holding,
             ):
                 log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
                 if settings.cache.audit:
@@ -111,7 +112,7 @@ class Cache:
         leases: Leases,
         settings: Settings,
         stop: asyncio.Event,
-        tasks: asyncio.TaskGroup,
+        tasks: TaskGroup,
         metrics: Metrics,
     ) -> None:
         self.bus = bus

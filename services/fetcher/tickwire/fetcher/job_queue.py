@@ -35,6 +35,7 @@ from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -78,7 +79,7 @@ class JobQueue:
 
     async def _work(self, consumer: JetStreamContext.PullSubscription) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 keep_alive = group.create_task(self._keep_alive())
                 puller = group.create_task(self._pull(consumer, group))
                 stopped = group.create_task(self._stop.wait())
@@ -107,14 +108,14 @@ class JobQueue:
 
     # -- taking jobs ----------------------------------------------------------------------------------------------
 
-    async def _pull(self, consumer: JetStreamContext.PullSubscription, group: asyncio.TaskGroup) -> None:
+    async def _pull(self, consumer: JetStreamContext.PullSubscription, group: TaskGroup) -> None:
         delivery = Delivery(self._source.exchange, consumer)
         while found := await next_jobs(self._source.exchange, consumer, delivery.is_over, self._stop):
             delivery.works()
             for message in found:
                 await self._take(message, group)
 
-    async def _take(self, message: Msg, group: asyncio.TaskGroup) -> None:
+    async def _take(self, message: Msg, group: TaskGroup) -> None:
         """Append a job to those of its key. A message that is no job is dropped: counted and logged."""
         try:
             request = request_checks.queued_request(message.data, self._source.exchange)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from tickwire.model.ranges import Range, subtract
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.process.throttle import Throttle
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -78,7 +78,7 @@ class JobReport:
     @asynccontextmanager
     async def progressing(self) -> AsyncIterator[None]:
         """Publish progress within the block; nothing after it, when the job may have ended."""
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             publishing = group.create_task(self._publish_progress())
             try:
                 yield

@@ -28,6 +28,7 @@ from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.process.own_loop import on_own_loop
 from tickwire.settings import ExchangeSettings, Settings
+from tickwire.task_group import TaskGroup
 from tickwire.venues.units import kind_of
 
 log = logs.get(__name__)
@@ -49,7 +50,7 @@ class Table(NamedTuple):
 class MarketTables:
     """The tables of one instance. Loads them in tasks of `group`, until `stop` is set."""
 
-    def __init__(self, settings: Settings, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, group: TaskGroup, stop: asyncio.Event) -> None:
         self._settings = settings
         self._group = group
         self._stop = stop

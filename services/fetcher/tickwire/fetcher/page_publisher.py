@@ -29,6 +29,7 @@ from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.process.loop_yield import StepPerTurn
+from tickwire.task_group import TaskGroup
 
 UNACKNOWLEDGED = 4
 """Pages that wait for the broker's acknowledgement while the next is fetched."""
@@ -256,7 +257,7 @@ async def publishing_pages(
     async with (
         bus.subscribed(subjects.stored(key), publisher.on_stored),
         bus.subscribed(subjects.rejected(key), publisher.on_rejected),
-        asyncio.TaskGroup() as group,
+        TaskGroup() as group,
     ):
         group.create_task(publisher.publish())
         group.create_task(publisher.report(on_durable))

@@ -59,6 +59,7 @@ from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.settings import Settings
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -82,7 +83,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         stream_depth.observed(bus, streams.JOBS, metrics),
-        asyncio.TaskGroup() as group,
+        TaskGroup() as group,
     ):
         fetcher = _Fetcher(context, leases, group, stop)
         await bus.subscribe("jobs.fetch.*", fetcher.on_job)
@@ -105,7 +106,7 @@ async def _with_waiting_jobs(jetstream: JetStreamContext) -> list[str]:
 
 
 class _Fetcher:
-    def __init__(self, context: JobContext, leases: Leases, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    def __init__(self, context: JobContext, leases: Leases, group: TaskGroup, stop: asyncio.Event) -> None:
         self._context = context
         self._bus = context.bus
         self._settings = context.settings

@@ -28,6 +28,7 @@ from tickwire.fetcher.metrics import UNKNOWN
 from tickwire.model.subjects import QUEUES
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -38,7 +39,7 @@ CONCURRENT_NAMES = 4
 class UnknownExchanges:
     """Ends the jobs of exchanges that do not exist, in tasks of `group`, until `stop` is set."""
 
-    def __init__(self, context: JobContext, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+    def __init__(self, context: JobContext, group: TaskGroup, stop: asyncio.Event) -> None:
         self._context = context
         self._group = group
         self._stop = stop

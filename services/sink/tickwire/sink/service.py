@@ -41,6 +41,7 @@ from tickwire.sink.reader import StreamReader
 from tickwire.sink.retention import Retention
 from tickwire.sink.trade_streams import TradeStreams
 from tickwire.tape.layout import layout_of
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -127,12 +128,12 @@ class Sink:
             work.append((reader, partial(self._write_states, reader, retention)))
         self._readers = [each for each, _ in work]
         try:
-            async with lifecycle.unwrapped(), asyncio.TaskGroup() as beside:
+            async with lifecycle.unwrapped(), TaskGroup() as beside:
                 # While the database is unavailable the stream grows, which the writers do not see.
                 watching = [beside.create_task(self._pending.watch(each.stream, each.pending)) for each, _ in work]
                 for first in opening:
                     await lifecycle.until_stopped(lease.stop, first())
-                async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+                async with lifecycle.unwrapped(), TaskGroup() as group:
                     for _, write in work:
                         group.create_task(write(lease.stop))
                 for each in watching:

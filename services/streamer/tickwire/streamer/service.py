@@ -62,6 +62,7 @@ from tickwire.streamer.metrics import of_feeds, of_partitions
 from tickwire.streamer.subscriptions.live_venue import LiveVenue
 from tickwire.streamer.subscriptions.venue_pool import VenuePool, open_venue_pool
 from tickwire.streamer.trades import feed as trades
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -81,7 +82,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
         AsyncExitStack() as stack,
         open_venue_pool(settings, turns) as venues,
         open_leases_unannounced(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
-        asyncio.TaskGroup() as group,
+        TaskGroup() as group,
         open_interests(bus, settings.streamer, turns) as interests,
     ):
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from tickwire.process.throttle import Throttle
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.task_group import TaskGroup
 
 FIELDS = frozenset(Ticker.__struct_fields__) - {
     "exchange", "symbol", "timestamp", "received", "conflated", "interrupted", "repeated",
@@ -131,7 +131,7 @@ class TickerFeed:
 
     async def run(self) -> None:
         """Run until `stop` is set; the newest state is published before it returns."""
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             publisher = group.create_task(self._publish())
             async with self._context.venue.watching(self._context.feed, self):
                 await self._context.stop.wait()

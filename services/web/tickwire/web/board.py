@@ -22,6 +22,7 @@ from tickwire.observe.episodes import Episode
 from tickwire.process.backoff import Backoff
 from tickwire.process.bulkhead import bulkhead, reason
 from tickwire.process.lifecycle import unless_stopped
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -147,7 +148,7 @@ class Board:
     """
 
     def __init__(
-        self, group: asyncio.TaskGroup, find: Callable[[str], Source], lost: asyncio.Event, *, most: int = MOST
+        self, group: TaskGroup, find: Callable[[str], Source], lost: asyncio.Event, *, most: int = MOST
     ) -> None:
         self._group = group
         self._find = find
@@ -199,7 +200,7 @@ class Board:
     async def _keep(self, name: str, thing: Thing) -> None:
         """Read a thing until nobody has watched it for a while."""
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 reading = group.create_task(thing.run())
                 idle = 0
                 while idle < 2:

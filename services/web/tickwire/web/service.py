@@ -26,6 +26,7 @@ from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
 from tickwire.settings import Settings
+from tickwire.task_group import TaskGroup
 from tickwire.web import access
 from tickwire.web.board import Board
 from tickwire.web.ended_jobs import EndedJobs
@@ -49,7 +50,7 @@ async def serve_web(bus: Bus, settings: Settings, instance: str, stop: asyncio.E
     """Serve the page until `stop`. Raises ConfigError where it would be open to others, or its port cannot be had."""
     access.check(settings.web)
     bus.service_wait.seconds = min(PATIENCE_S, bus.service_wait.seconds)
-    async with lifecycle.unwrapped(), connected(bus, SERVICE) as client, asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), connected(bus, SERVICE) as client, TaskGroup() as group:
         ended = EndedJobs()
         board = Board(group, Sources(client, settings, ended, QuietDays(client.coverage_of)).find, client.lost)
         site = Site(client, board, WebMetrics(metrics))

@@ -27,6 +27,7 @@ from tickwire.client import Client
 from tickwire.errors import ConfigError, TickwireError
 from tickwire.observe import logs
 from tickwire.settings import WebSettings
+from tickwire.task_group import TaskGroup
 from tickwire.web import access
 from tickwire.web.access import Asked
 from tickwire.web.actions import ACTIONS
@@ -87,7 +88,7 @@ class Site:
         await socket.prepare(request)
         self.tabs.add(socket)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 sending: asyncio.Task[None] | None = None
                 async for message in socket:
                     if message.type is not WSMsgType.TEXT:

@@ -33,6 +33,7 @@ from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.control.feed_venue import BookView
 from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.task_group import TaskGroup
 from tickwire.venues.dialect import BookSnapshot, Diff
 from tickwire.venues.registry import dialect_of, profile_of
 
@@ -101,7 +102,7 @@ class BookFeed:
 
     async def run(self) -> None:
         """Run until `stop` is set; both publishers publish their last state before it returns."""
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             publishing = group.create_task(self._publisher.run())
             deltas = group.create_task(self._deltas.run())
             helpers = [

@@ -17,13 +17,14 @@ from tickwire.streamer.candles.publisher import CandlePublisher
 from tickwire.streamer.candles.trade_followers import BuildGroup, TradeFollowers
 from tickwire.streamer.candles.trade_tape import position, stream_info
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.task_group import TaskGroup
 from tickwire.venues.units import BASE, stated
 
 
 class BuiltFeeds:
     """The built timeframes of one market. Tasks run in `tasks`."""
 
-    def __init__(self, context: FeedContext, outbox: CacheOutbox, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, context: FeedContext, outbox: CacheOutbox, tasks: TaskGroup) -> None:
         self._context = context
         self._status = context.status
         self._outbox = outbox

@@ -30,6 +30,7 @@ from tickwire.streamer.candles.native_feeds import NativeFeeds
 from tickwire.streamer.candles.outbox import CacheOutbox
 from tickwire.streamer.candles.partial_candles import divides_a_day
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.task_group import TaskGroup
 from tickwire.venues.registry import grid_of, profile_of
 
 PENDING_S = 1.0
@@ -44,10 +45,10 @@ async def run(context: FeedContext) -> None:
     settle_ms = max(context.settings.settle_ms, facts.settled_after_ms)
     offered = facts.offered(opening.timeframes(context.feed.exchange), context.units.kind)
     outbox = CacheOutbox(context.bus, context.feed, context.status, settle_ms, offered)
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         group.create_task(outbox.send())
         group.create_task(outbox.refetch())
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as tasks:
+        async with lifecycle.unwrapped(), TaskGroup() as tasks:
             feed = CandleFeed(context, outbox, tasks)
             reminding = tasks.create_task(feed.remind())
             await feed.run()
@@ -60,7 +61,7 @@ async def run(context: FeedContext) -> None:
 class CandleFeed:
     """Runs the demanded timeframes, as the demand changes."""
 
-    def __init__(self, context: FeedContext, outbox: CacheOutbox, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, context: FeedContext, outbox: CacheOutbox, tasks: TaskGroup) -> None:
         self._context = context
         self._outbox = outbox
         self._built = BuiltFeeds(context, outbox, tasks)

@@ -15,6 +15,7 @@ from tickwire.streamer.candles.native import NativeCandles
 from tickwire.streamer.candles.outbox import CacheOutbox
 from tickwire.streamer.candles.publisher import CandlePublisher
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -39,7 +40,7 @@ class _Running(NamedTuple):
 class NativeFeeds:
     """The native timeframes of one market. Tasks run in `tasks`."""
 
-    def __init__(self, context: FeedContext, outbox: CacheOutbox, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, context: FeedContext, outbox: CacheOutbox, tasks: TaskGroup) -> None:
         self._context = context
         self._outbox = outbox
         self._tasks = tasks

@@ -12,6 +12,7 @@ from tickwire.streamer.candles.builder import CandleBuilder
 from tickwire.streamer.candles.partial_candles import grain_of
 from tickwire.streamer.candles.trade_tape import follow_trades
 from tickwire.streamer.control.slot_tape import SlotTape
+from tickwire.task_group import TaskGroup
 
 
 class BuildGroup:
@@ -50,7 +51,7 @@ class TradeFollowers:
     """
 
     def __init__(
-        self, slot: SlotTape, trades: Feed, tasks: asyncio.TaskGroup, take: Take, unreadable: Callable[[str], None]
+        self, slot: SlotTape, trades: Feed, tasks: TaskGroup, take: Take, unreadable: Callable[[str], None]
     ) -> None:
         self._slot = slot
         self._trades = trades

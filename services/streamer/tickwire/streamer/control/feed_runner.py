@@ -30,6 +30,7 @@ from tickwire.streamer.control.feed_status import FeedStatus, open_feed_status
 from tickwire.streamer.control.feed_venue import FeedVenue
 from tickwire.streamer.control.slot_tape import SlotTape
 from tickwire.tape.writer import Confirm
+from tickwire.task_group import TaskGroup
 from tickwire.venues.units import Units
 
 log = logs.get(__name__)
@@ -85,7 +86,7 @@ class FeedRunner:
         log.info("feed starts", **feed.fields)
         supervised.status = status = await open_feed_status(self.bus, feed, self.instance, confirm)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with TaskGroup() as group:
                 group.create_task(self.turns.paced(status.run()))
                 await self._run_body(supervised, status, confirm, slot_tape)
                 status.end()

@@ -21,6 +21,7 @@ from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.control.interests import Interests
 from tickwire.streamer.control.slot_tape import SlotTape, open_slot_tape
 from tickwire.tape.partition_writer import PartitionWriter
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -40,7 +41,7 @@ class _Slot:
     """A slot that this instance owns, and the tasks of its feeds."""
 
     lease: Lease
-    feeds: asyncio.TaskGroup
+    feeds: TaskGroup
     tape: SlotTape
 
 
@@ -64,7 +65,7 @@ class FeedSupervisor:
     async def own_slots(self, stop: asyncio.Event) -> None:
         """Contend for every slot, and run the feeds of those that are won, until `stop`; then end them gracefully."""
         await self._until_no_older(stop)
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             for number in range(self._partitions):
                 hold = partial(self._leases.hold, f"slot.{number}", self._own, stop, slot=number)
                 group.create_task(bulkhead(hold, stop, failed=partial(_log_slot_failure, number)))
@@ -139,7 +140,7 @@ class FeedSupervisor:
             number = int(lease.key.rpartition(".")[2])
             confirm = partial(self._leases.confirm, lease.key)
             opening = open_slot_tape(self._runner.bus, number, confirm, self._runner.turns)
-            async with opening as tape, asyncio.TaskGroup() as feeds:
+            async with opening as tape, TaskGroup() as feeds:
                 self._slots[lease.key] = _Slot(lease, feeds, tape)
                 await self._begin_wanted(lease)
                 await lease.stop.wait()

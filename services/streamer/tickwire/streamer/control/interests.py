@@ -29,6 +29,7 @@ from tickwire.settings import StreamerSettings
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.interest_expiry import InterestExpiry
 from tickwire.tape.waiters import Waiters
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -254,7 +255,7 @@ async def open_interests(bus: Bus, settings: StreamerSettings, turns: Turns | No
         f"{_PREFIX}>", f"KV_{streams.INTEREST}", interests.observe, policy=DeliverPolicy.LAST_PER_SUBJECT
     )
     try:
-        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        async with lifecycle.unwrapped(), TaskGroup() as group:
             expiring = group.create_task(interests.expire())
             yield interests
             expiring.cancel()

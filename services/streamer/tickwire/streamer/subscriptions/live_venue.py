@@ -41,6 +41,7 @@ from tickwire.streamer.subscriptions.venue_markets import VenueMarkets
 from tickwire.streamer.subscriptions.watch_loop import Ended, watch
 from tickwire.streamer.subscriptions.watch_methods import Call, WatchMethod, watch_methods
 from tickwire.streamer.subscriptions.watchdog import Watchdog
+from tickwire.task_group import TaskGroup
 from tickwire.venues.registry import profile_of
 
 log = logs.get(__name__)
@@ -93,7 +94,7 @@ class LiveVenue:
             self.router.resume(subscription)
         stop = asyncio.Event()
         try:
-            async with unwrapped(), asyncio.TaskGroup() as group:
+            async with unwrapped(), TaskGroup() as group:
                 for method, subscription in pairs:
                     group.create_task(self._supervise(method, subscription, stop))
                 try:
@@ -254,7 +255,7 @@ async def open_live_venue(
         venue = LiveVenue(opened, router)
         watchdog = Watchdog(opened, router, settings.streamer, venue.resubscribe_watched)
         await stack.enter_async_context(unwrapped())
-        group = await stack.enter_async_context(asyncio.TaskGroup())
+        group = await stack.enter_async_context(TaskGroup())
         works = (watchdog.run, venue.venue_clock.compare_when_doubted, venue.idle_sockets.run)
         tasks = [group.create_task(_guarded(exchange, work)) for work in works]
         try:

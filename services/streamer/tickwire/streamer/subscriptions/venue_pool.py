@@ -12,6 +12,7 @@ from tickwire.process.bulkhead import reason
 from tickwire.process.turns import Turns
 from tickwire.settings import Settings
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
+from tickwire.task_group import TaskGroup
 
 log = logs.get(__name__)
 
@@ -19,7 +20,7 @@ log = logs.get(__name__)
 class VenuePool:
     """Created by `open_venue_pool`."""
 
-    def __init__(self, settings: Settings, turns: Turns, group: asyncio.TaskGroup, closing: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, turns: Turns, group: TaskGroup, closing: asyncio.Event) -> None:
         self._settings = settings
         self._turns = turns
         self._group = group
@@ -61,7 +62,7 @@ def _refusal(exchange: str, error: Exception) -> ExchangeFailed:
 async def open_venue_pool(settings: Settings, turns: Turns) -> AsyncIterator[VenuePool]:
     """Keep exchanges open until the end of the block. They share the turns of the loop."""
     closing = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
+    async with TaskGroup() as group:
         try:
             yield VenuePool(settings, turns, group, closing)
         finally:

@@ -15,6 +15,7 @@ from tickwire.exchange.guarded_call import guarded_call
 from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
+from tickwire.task_group import TaskGroup
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ async def watch(
     """
     backoff = backoff or Backoff(FIRST_S, LONGEST_S)
     loop = asyncio.get_running_loop()
-    async with unwrapped(), asyncio.TaskGroup() as group:
+    async with unwrapped(), TaskGroup() as group:
         stopping = group.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -86,13 +87,14 @@ async def watch(
 
 
 async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         return _Outcome(await guarded_call(arm), None)
     except errors.BaseError as error:
         return _Outcome(None, error)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if task and task.cancelling() > before:
             raise
         # ccxt cancels the awaits of a socket that it closes itself.
         return _Outcome(None, errors.NetworkError("the socket was closed"))

@@ -34,6 +34,7 @@ from tickwire.streamer.trades.queue import TradeQueue
 from tickwire.streamer.trades.repair import Repair
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.former import fence_former
+from tickwire.task_group import TaskGroup
 from tickwire.venues.registry import dialect_of
 
 log = logs.get(__name__)
@@ -58,7 +59,7 @@ async def run(context: FeedContext) -> None:
     await _learn_time(context)
     queue = TradeQueue(context.status, ordering, context.settings.held, context.venue.clock)
     feed = TradeFeed(context, appender, queue, identity)
-    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+    async with lifecycle.unwrapped(), TaskGroup() as group:
         helpers = [group.create_task(feed.completeness.run()), group.create_task(_wake(context.stop, queue.news))]
         async with context.venue.watching(context.feed, queue):
             await feed.run()
