@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -39,15 +38,16 @@ else:
             except BaseExceptionGroup:
                 if self._parent_cancel_requested and not taken_back:  # type: ignore[attr-defined]
                     task.uncancel()
-                if task._must_cancel and task.cancelling() <= self._cancelled_before:  # type: ignore[attr-defined]
-                    # That of a group around another one, which took it for somebody else's.
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.sleep(0)
-                if task.cancelling() > self._cancelled_before:
-                    # Others cancelled the task, too: let it be cancelled where it waits next.
-                    task.uncancel()
-                    task.cancel()
+                # What cancelled the task, too, such as a timeout, may take that back before the task waits again.
+                asyncio.get_running_loop().call_soon(_cancel_again, task, self._cancelled_before)
                 raise
+
+
+def _cancel_again(task: asyncio.Task[object], before: int) -> None:
+    """Cancel a task that was cancelled while a group in it failed; `before`: how often it was when the group began."""
+    if task.cancelling() > before:
+        task.uncancel()
+        task.cancel()
 
 
 def _current() -> asyncio.Task[object]:

@@ -28,20 +28,24 @@ class Child(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A group: its children, the turns of its block before and after a group in it, whether its errors are caught."""
+    """A group: its children, the turns of its block before and after a group in it, whether its errors are caught.
+
+    `limit`: the turns after which a timeout around it expires.
+    """
 
     children: list[Child]
     before: int
     inner: Group | None
     after: int
     caught: bool
+    limit: int | None
 
 
 few = st.integers(0, 3)
 children = st.lists(st.builds(Child, st.integers(0, 6), st.booleans(), st.sampled_from([0, 0, 2])), max_size=3)
 groups: st.SearchStrategy[Group] = st.recursive(
-    st.builds(Group, children, few, st.none(), few, st.booleans()),
-    lambda inner: st.builds(Group, children, few, inner, few, st.booleans()),
+    st.builds(Group, children, few, st.none(), few, st.booleans(), st.none() | few),
+    lambda inner: st.builds(Group, children, few, inner, few, st.booleans(), st.none() | few),
     max_leaves=3,
 )
 
@@ -60,7 +64,26 @@ async def live(child: Child) -> None:
         raise ChildFailed
 
 
+async def expire(limit: asyncio.Timeout, after: int) -> None:
+    await turns(after)
+    if not limit.expired():
+        limit.reschedule(0)
+
+
 async def run(group: Group) -> None:
+    if group.limit is None:
+        await run_group(group)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None) as limit:
+            expiring = asyncio.ensure_future(expire(limit, group.limit))
+            try:
+                await run_group(group)
+            finally:
+                expiring.cancel()
+
+
+async def run_group(group: Group) -> None:
     try:
         async with TaskGroup() as running:
             for child in group.children:
